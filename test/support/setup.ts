@@ -1,0 +1,2 @@
+/** Loaded before every test file: nothing here may hide a failure. */
+export {};
