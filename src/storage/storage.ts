@@ -55,12 +55,15 @@ export type FillRefusal =
   | "store_failed"
   | "too_many_fills"
   | "fill_memory"
-  | "partial_unsupported";
+  | "closing";
 
 export interface FillRequest {
   readonly meta: ObjectMeta;
-  /** The part that will be appended, from its start; the whole object when undefined. */
-  readonly range?: ByteRange | undefined;
+  /**
+   * The partly present entry this fill completes; `meta` must carry its ETag and
+   * size. Undefined: a new body, which replaces whatever the object had.
+   */
+  readonly extend?: StoredObject | undefined;
 }
 
 export type CommitOutcome =
@@ -71,33 +74,34 @@ export type CommitOutcome =
   | { readonly kind: "failed"; readonly reason: string };
 
 /**
- * A write of one body into the store. Invisible to `lookup` until committed, but
- * readable by its holder while it grows: that is what lets late readers and slow
- * readers of a running fetch take from disk what they missed.
+ * A write of one body into the store, in any order of its parts. Invisible to
+ * `lookup` until committed, but readable by its holder while it grows: that is what
+ * lets late readers, slow readers and ranges share one running fetch.
  */
 export interface Fill {
-  /** Bytes appended so far that `readBack` can return, counted from the start of the fill. */
-  readonly readableBytes: number;
   /** True after a write failed or `abandon`; nothing more will be stored. */
   readonly isBroken: boolean;
   /**
-   * Appends the next bytes. The chunk is kept by reference and must not change.
-   * Returns a promise only when the writer is behind: waiting for it is the
-   * back-pressure. Never throws; disk trouble breaks the fill instead.
+   * Writes bytes at `offset`. Parts written never overlap. The chunk is kept by
+   * reference and must not change. Returns a promise only when the writer is behind:
+   * waiting for it is the back-pressure. Never throws; disk trouble breaks the fill.
    */
-  append(chunk: Uint8Array): void | Promise<void>;
+  write(offset: number, chunk: Uint8Array): void | Promise<void>;
+  /** How many bytes from `start` on, without a gap, `readBack` can return now; 0 when none. */
+  readableFrom(start: number): number;
   /**
-   * Bytes `[start, end)` of what was appended, at most one read's worth from
-   * `start`. Rejects with `storage_io` when they cannot be read.
+   * Bytes from `start`, at least one and at most `limitBytes`, of what was written.
+   * Rejects with `storage_io` when they cannot be read.
    */
-  readBack(start: number, end: number): Promise<Uint8Array>;
+  readBack(start: number, limitBytes: number): Promise<Uint8Array>;
   /**
-   * Publishes the entry when every byte is there and `stillPermitted` answers true
-   * in the very moment the entry becomes visible. Earlier entries of the object
-   * stop being visible in that moment too.
+   * Publishes the entry when `stillPermitted` answers true in the very moment it
+   * becomes visible; earlier bodies of the object stop being visible in that moment
+   * too. A fill with gaps is published only where the tier holds objects in blocks
+   * (whole blocks count), and fails otherwise.
    */
   commit(stillPermitted: () => boolean): Promise<CommitOutcome>;
-  /** Ends the fill without publishing. What was appended stays readable until `release`. */
+  /** Ends the fill without publishing. What was written stays readable until `release`. */
   abandon(): void;
   /** Gives up read-back. Call once, after commit or abandon; space of unpublished bytes returns. */
   release(): void;
@@ -108,6 +112,7 @@ export interface Refreshment {
   readonly headers: RawHeaders;
   readonly storedAtMs: number;
   readonly freshUntilMs: number;
+  readonly isPublic: boolean;
 }
 
 export interface StorageStats {
