@@ -29,6 +29,8 @@ export const ERROR_CODES = {
   upstream_wrong_length: { source: "upstream", retry: "now" },
   /** A response that is not HTTP, or that HTTP does not allow. */
   upstream_protocol: { source: "upstream", retry: "never" },
+  /** The object changed while its parts were being fetched. */
+  upstream_changed: { source: "upstream", retry: "now" },
   /** A consumer could not keep up and nothing held the bytes it missed. */
   slow_consumer: { source: "client", retry: "now" },
   /** The cache disk failed: no space, I/O error, read-only. */

@@ -1,0 +1,637 @@
+/**
+ * A flight: one object on its way from upstream, shared by everybody who may read it.
+ *
+ * Upstream sends each byte once. The bytes of every leg stay in memory for a
+ * window, the same chunks for all readers, and go to the fill at the same time, so
+ * a reader that comes late, reads a range or is slow takes from disk what it
+ * missed. Without a fill (the object is not stored) the window is all there is:
+ * then the slowest reader holds the legs back, and is cut, never shortened, when
+ * it makes others wait for too long.
+ *
+ * A flight belongs to its readers, not to the client that began it: it goes on
+ * when that client leaves. When nobody is left it ends, unless a fill is under way
+ * and may be completed for the next reader.
+ *
+ * Who may join, which request opens a flight and what a leg asks upstream is
+ * decided in gateway/; this file only moves bytes.
+ */
+
+import { assert } from "../base/assert.ts";
+import type { ByteSource } from "../base/byte-source.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorCode, GatewayError } from "../base/errors.ts";
+import { type Interval, IntervalSet } from "../base/interval-set.ts";
+import type { RawHeaders } from "../http/fields.ts";
+import type { ByteRange } from "../http/range.ts";
+import type { CommitOutcome, Fill } from "../storage/storage.ts";
+import type { FlightMemory } from "./flight-memory.ts";
+import { Leg } from "./leg.ts";
+
+/** What every reader of a flight is told about the object. */
+export interface FlightHead {
+  /** End-to-end headers of the 200 answer to the whole object. */
+  readonly headers: RawHeaders;
+  /** Undefined when upstream did not declare it; the flight is then not stored. */
+  readonly sizeBytes: number | undefined;
+  readonly etag: string | undefined;
+  readonly lastModified: string | undefined;
+  /** True when an unsigned request was answered 200: anybody may read. */
+  readonly isPublic: boolean;
+}
+
+/** A small complete answer that is the same for every authorized reader (a 404, a 5xx). */
+export interface SharedAnswer {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  readonly bytes: Uint8Array;
+}
+
+export type FlightOpening =
+  | { readonly kind: "object"; readonly head: FlightHead }
+  | { readonly kind: "answer"; readonly answer: SharedAnswer }
+  /** The answer was for its asker alone; whoever waited must ask upstream itself. */
+  | { readonly kind: "not-shared" };
+
+export interface FlightLimits {
+  /** Bytes of recent chunks a flight without a fill may keep. */
+  readonly windowBytes: number;
+  /** The same for a flight whose bytes are also on disk. */
+  readonly windowWithFillBytes: number;
+  /** How long one reader may hold the others back before it is cut. */
+  readonly slowConsumerMs: number;
+  /** Length of the pieces in which missing parts are fetched. */
+  readonly pieceBytes: number;
+  /** Upstream responses at a time, all legs together. */
+  readonly legsMax: number;
+}
+
+export interface FlightSeams {
+  readonly clock: Clock;
+  readonly memory: FlightMemory;
+  readonly limits: FlightLimits;
+  /** Asked when the last reader left: may the fill go on alone? */
+  readonly mayContinueAlone: () => boolean;
+  readonly onSlowConsumer: (laggingBytes: number) => void;
+}
+
+/** How a flight takes off, once the first response header is there. */
+export interface Departure {
+  readonly head: FlightHead;
+  /** The part the first response brings; `end` undefined: until it ends. */
+  readonly start: number;
+  readonly end: number | undefined;
+  readonly source: ByteSource;
+  /** Undefined: the object is not stored. */
+  readonly fill: Fill | undefined;
+  readonly stillPermitted: () => boolean;
+  /**
+   * Fetches another part of this very version. Rejects with `upstream_changed` when
+   * there is another one by now. Undefined: the first response is all we can get.
+   */
+  readonly fetchPart: ((range: ByteRange) => Promise<ByteSource>) | undefined;
+}
+
+/** A duplicate stretch up to this length is read past rather than closing the connection. */
+const SKIP_BYTES = 256 * 1024;
+/** Until the rate is known, a reader waits for a leg that is this close. */
+const NEAR_BYTES = 1024 * 1024;
+const READ_BACK_BYTES = 512 * 1024;
+const FAILED_LEGS_MAX = 3;
+
+export class Flight {
+  readonly #seams: FlightSeams;
+  readonly #startedAtMs: number;
+  readonly #opening = Promise.withResolvers<FlightOpening>();
+  readonly #settled = Promise.withResolvers<CommitOutcome | undefined>();
+  readonly #readers = new Set<FlightReader>();
+  readonly #received = new IntervalSet();
+  #legs: Leg[] = [];
+  #departure: Departure | undefined;
+  #sizeBytes: number | undefined;
+  #latencyMs = 0;
+  #heldBytes = 0;
+  #failedLegs = 0;
+  #legsStarting = 0;
+  #error: unknown;
+  #state: "opening" | "open" | "ended" = "opening";
+  #isSettled = false;
+  #isReleased = false;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(seams: FlightSeams) {
+    this.#seams = seams;
+    this.#startedAtMs = seams.clock.monotonicMs();
+    // A flight nobody waits for may fail without anybody to tell.
+    this.#opening.promise.catch(() => undefined);
+  }
+
+  /** Resolves when the response header is known; rejects when upstream failed before it. */
+  get opening(): Promise<FlightOpening> {
+    return this.#opening.promise;
+  }
+
+  /** Resolves when nothing more will be stored; undefined when nothing was to be. */
+  get settled(): Promise<CommitOutcome | undefined> {
+    return this.#settled.promise;
+  }
+
+  /** True once the last byte came (or never will): a new reader should look in the cache. */
+  get hasEnded(): boolean {
+    return this.#state === "ended";
+  }
+
+  get head(): FlightHead | undefined {
+    return this.#departure?.head;
+  }
+
+  get readerCount(): number {
+    return this.#readers.size;
+  }
+
+  /** Bytes in memory for the readers of this flight. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Upstream answered with the object, or a part of it. */
+  depart(departure: Departure): void {
+    assert(this.#state === "opening", "a flight departs once");
+    this.#departure = departure;
+    this.#sizeBytes = departure.head.sizeBytes;
+    this.#latencyMs = this.#seams.clock.monotonicMs() - this.#startedAtMs;
+    this.#state = "open";
+    this.#opening.resolve({ kind: "object", head: departure.head });
+    const end = departure.end ?? departure.head.sizeBytes ?? Number.POSITIVE_INFINITY;
+    if (departure.start < end) this.#fly(new Leg(departure.start, end, departure.source));
+    else {
+      departure.source.close();
+      this.#advance();
+    }
+  }
+
+  /** Upstream answered with something else that every authorized reader would get too. */
+  answer(answer: SharedAnswer): void {
+    this.#conclude({ kind: "answer", answer });
+  }
+
+  /** Upstream's answer is nobody else's business: waiters go their own way. */
+  decline(): void {
+    this.#conclude({ kind: "not-shared" });
+  }
+
+  /** Upstream failed, or the flight may not go on. Every reader gets the error. */
+  fail(error: unknown): void {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.#error = error;
+    this.#opening.reject(error);
+    for (const leg of this.#legs) this.#land(leg);
+    this.#departure?.fill?.abandon();
+    this.#settle(undefined);
+    this.#progress();
+  }
+
+  /** Whether a reader that starts now can get the bytes from `start` on without a flight of its own. */
+  canServe(start: number): boolean {
+    if (this.#state === "opening") return true;
+    if (this.#state === "ended") return false;
+    return this.#isReachable(start);
+  }
+
+  /** A reader of `[start, end)`, or of everything when `range` is undefined. */
+  reader(range: ByteRange | undefined): ByteSource {
+    const start = range?.start ?? 0;
+    const end = range?.end ?? this.#sizeBytes ?? Number.POSITIVE_INFINITY;
+    const reader = new FlightReader(this, start, end);
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  /** Called by a reader: the next bytes for it, null at its end. */
+  async nextFor(reader: FlightReader): Promise<Uint8Array | null> {
+    for (;;) {
+      if (reader.isCut) throw new GatewayError("slow_consumer", "the reader fell too far behind");
+      if (reader.position >= Math.min(reader.end, this.#sizeBytes ?? Number.POSITIVE_INFINITY)) {
+        return null;
+      }
+      const inMemory = this.#inMemory(reader.position);
+      if (inMemory !== undefined) return inMemory.subarray(0, reader.end - reader.position);
+      const fill = this.#departure?.fill;
+      if (fill !== undefined && fill.readableFrom(reader.position) > 0) {
+        return fill.readBack(
+          reader.position,
+          Math.min(READ_BACK_BYTES, reader.end - reader.position),
+        );
+      }
+      if (this.#error !== undefined) throw this.#error;
+      if (!this.#isReachable(reader.position)) {
+        throw new GatewayError("slow_consumer", "bytes the reader still needs are gone");
+      }
+      this.#demand(reader.position, reader.end);
+      reader.isWaiting = true;
+      await this.#changed.promise;
+      reader.isWaiting = false;
+    }
+  }
+
+  /** Called by a reader that moved on or left. */
+  noteReader(reader: FlightReader, hasLeft: boolean): void {
+    if (hasLeft) {
+      this.#readers.delete(reader);
+      if (this.#readers.size === 0 && this.#state === "open") this.#lastReaderLeft();
+      this.#releaseWhenDone();
+    }
+    // Room in the window may have come free for a leg that waits for it.
+    if (this.#heldBytes > 0) this.#progress();
+  }
+
+  #conclude(opening: FlightOpening): void {
+    if (this.#state !== "opening") return;
+    this.#state = "ended";
+    this.#opening.resolve(opening);
+    this.#settle(undefined);
+    this.#progress();
+  }
+
+  #lastReaderLeft(): void {
+    const { fill, stillPermitted } = this.#departure ?? {};
+    const isWorthFinishing =
+      fill !== undefined &&
+      !fill.isBroken &&
+      stillPermitted?.() === true &&
+      this.#seams.mayContinueAlone();
+    if (!isWorthFinishing) this.fail(new GatewayError("client_gone", "every reader has left"));
+  }
+
+  // ---- legs -----------------------------------------------------------------
+
+  #fly(leg: Leg): void {
+    this.#legs.push(leg);
+    this.#carry(leg).then(
+      () => this.#legEnded(leg),
+      (error: unknown) => this.#legFailed(leg, error),
+    );
+  }
+
+  async #carry(leg: Leg): Promise<void> {
+    while (leg.isActive && leg.position < leg.end) {
+      await this.#room(leg);
+      if (!leg.isActive) return;
+      const chunk = await leg.source.read();
+      if (!leg.isActive) return;
+      if (chunk === null) {
+        if (leg.end !== Number.POSITIVE_INFINITY) {
+          throw new GatewayError("upstream_wrong_length", "the body ended early");
+        }
+        this.#sizeBytes = leg.position;
+        leg.end = leg.position;
+        return;
+      }
+      leg.firstByteAtMs ??= this.#seams.clock.monotonicMs();
+      await this.#take(leg, chunk);
+    }
+  }
+
+  /** Hands a chunk on, less the parts that other legs bring or brought. */
+  async #take(leg: Leg, received: Uint8Array): Promise<void> {
+    let chunk = received;
+    while (chunk.length > 0 && leg.position < leg.end) {
+      const obstacle = this.#takenAhead(leg);
+      if (obstacle !== undefined && obstacle.start <= leg.position) {
+        const duplicate = obstacle.end - leg.position;
+        if (duplicate > SKIP_BYTES && this.#canFetchParts()) {
+          leg.end = leg.position; // the rest is fetched in pieces, each byte once
+          return;
+        }
+        const skipped = Math.min(duplicate, chunk.length);
+        this.#skip(leg, skipped);
+        chunk = chunk.subarray(skipped);
+        continue;
+      }
+      const limit = Math.min(leg.end, obstacle?.start ?? Number.POSITIVE_INFINITY);
+      const part = chunk.subarray(0, limit - leg.position);
+      chunk = chunk.subarray(part.length);
+      await this.#store(leg, part);
+    }
+    if (chunk.length > 0 && leg.end === this.#sizeBytes) {
+      throw new GatewayError("upstream_wrong_length", "the body is longer than declared");
+    }
+  }
+
+  async #store(leg: Leg, part: Uint8Array): Promise<void> {
+    const at = leg.position;
+    const behind = this.#departure?.fill?.write(at, part);
+    leg.push(part);
+    this.#heldBytes += part.length;
+    this.#seams.memory.take(part.length);
+    this.#received.add(at, at + part.length);
+    this.#progress();
+    if (behind !== undefined) await behind;
+  }
+
+  /** Moves a leg past bytes that are here already; nothing before them stays in its window. */
+  #skip(leg: Leg, count: number): void {
+    const freed = leg.dropAll();
+    this.#heldBytes -= freed;
+    this.#seams.memory.give(freed);
+    leg.position += count;
+  }
+
+  /** The nearest stretch at or ahead of a leg that is present or another leg's task. */
+  #takenAhead(leg: Leg): Interval | undefined {
+    if (this.#legs.length === 1 && this.#received.size === leg.position - leg.start) {
+      return undefined; // a single leg that got everything there is: the usual case
+    }
+    const taken = this.#assigned(leg);
+    const start = taken.firstFrom(leg.position);
+    return start === undefined ? undefined : { start, end: taken.endOfRun(start) };
+  }
+
+  /** Bytes present or assigned to an active leg other than `except`. */
+  #assigned(except?: Leg): IntervalSet {
+    const assigned = new IntervalSet();
+    for (const { start, end } of this.#received.gaps(0, this.#sizeBytes ?? 0)) {
+      assigned.add(start, end);
+    }
+    // The set of what is missing, turned around: what is present.
+    const present = new IntervalSet();
+    for (const { start, end } of assigned.gaps(0, this.#sizeBytes ?? 0)) present.add(start, end);
+    for (const leg of this.#legs) {
+      if (leg !== except && leg.isActive) present.add(leg.position, leg.end);
+    }
+    return present;
+  }
+
+  #legEnded(leg: Leg): void {
+    this.#land(leg);
+    this.#advance();
+    this.#progress();
+  }
+
+  #legFailed(leg: Leg, error: unknown): void {
+    this.#land(leg);
+    if (this.#state !== "open") return;
+    this.#failedLegs += 1;
+    const mayResume =
+      this.#canFetchParts() &&
+      this.#failedLegs < FAILED_LEGS_MAX &&
+      (errorCode(error) === "upstream_reset" || errorCode(error) === "upstream_wrong_length");
+    if (mayResume) this.#advance();
+    else this.fail(error);
+  }
+
+  #land(leg: Leg): void {
+    if (!leg.isActive) return;
+    leg.isActive = false;
+    leg.source.close();
+  }
+
+  /** After a leg ended: is everything here, or is there a part nobody is bringing? */
+  #advance(): void {
+    if (this.#state !== "open") return;
+    const sizeBytes = this.#sizeBytes;
+    if (sizeBytes !== undefined && this.#received.size >= sizeBytes) {
+      void this.#complete();
+      return;
+    }
+    if (this.#activeLegs() > 0 || sizeBytes === undefined) return;
+    const gap = this.#assigned().gaps(0, sizeBytes)[0];
+    if (gap === undefined) return;
+    if (!this.#canFetchParts()) {
+      this.fail(new GatewayError("upstream_wrong_length", "a part of the object is missing"));
+      return;
+    }
+    this.#startLeg(gap.start, Math.min(gap.end, gap.start + this.#seams.limits.pieceBytes));
+  }
+
+  /** A reader waits at `at`: brings those bytes sooner when no leg is about to. */
+  #demand(at: number, wantedEnd: number): void {
+    if (!this.#canFetchParts() || this.#sizeBytes === undefined) return;
+    const approaching = this.#legs.find(
+      (leg) => leg.isActive && leg.position <= at && at < leg.end,
+    );
+    if (approaching !== undefined && !this.#isFar(approaching, at)) return;
+    if (this.#activeLegs() >= this.#seams.limits.legsMax) return;
+    const assigned = this.#assigned(approaching);
+    if (assigned.firstFrom(at) === at) return;
+    const end = Math.min(wantedEnd, this.#sizeBytes, assigned.firstFrom(at) ?? this.#sizeBytes);
+    this.#startLeg(at, Math.min(end, at + this.#seams.limits.pieceBytes));
+  }
+
+  /** Whether waiting for `leg` to reach `at` takes longer than asking upstream anew. */
+  #isFar(leg: Leg, at: number): boolean {
+    const distance = at - leg.position;
+    const elapsedMs = this.#seams.clock.monotonicMs() - (leg.firstByteAtMs ?? 0);
+    if (leg.firstByteAtMs === undefined || elapsedMs < 5) return distance > NEAR_BYTES;
+    const bytesPerMs = (leg.position - leg.start) / elapsedMs;
+    return distance > NEAR_BYTES && distance > bytesPerMs * this.#latencyMs * 1.5;
+  }
+
+  #startLeg(start: number, end: number): void {
+    const fetchPart = this.#departure?.fetchPart;
+    assert(fetchPart !== undefined, "only a flight that can fetch parts starts further legs");
+    const pending = new Leg(start, end, PENDING_SOURCE);
+    this.#legs.push(pending);
+    this.#legsStarting += 1;
+    fetchPart({ start, end }).then(
+      (source) => {
+        this.#legsStarting -= 1;
+        this.#remove(pending);
+        if (this.#state === "open") this.#fly(new Leg(start, end, source));
+        else source.close();
+      },
+      (error: unknown) => {
+        this.#legsStarting -= 1;
+        this.#remove(pending);
+        this.#legFailed(pending, error);
+        this.#progress();
+      },
+    );
+  }
+
+  #remove(leg: Leg): void {
+    this.#legs = this.#legs.filter((candidate) => candidate !== leg);
+  }
+
+  #activeLegs(): number {
+    return this.#legs.reduce((count, leg) => count + (leg.isActive ? 1 : 0), 0);
+  }
+
+  #canFetchParts(): boolean {
+    const departure = this.#departure;
+    return (
+      departure?.fetchPart !== undefined &&
+      departure.fill !== undefined &&
+      !departure.fill.isBroken
+    );
+  }
+
+  // ---- memory ---------------------------------------------------------------
+
+  #inMemory(at: number): Uint8Array | undefined {
+    for (const leg of this.#legs) {
+      const bytes = leg.bytesFrom(at);
+      if (bytes !== undefined) return bytes;
+    }
+    return undefined;
+  }
+
+  /** Whether the bytes at `at` are here, on disk, coming, or can be asked for. */
+  #isReachable(at: number): boolean {
+    if (this.#sizeBytes !== undefined && at >= this.#sizeBytes) return true;
+    if (this.#canFetchParts()) return true;
+    if ((this.#departure?.fill?.readableFrom(at) ?? 0) > 0) return true;
+    return this.#legs.some(
+      (leg) => leg.bytesFrom(at) !== undefined || (leg.isActive && leg.position <= at && at < leg.end),
+    );
+  }
+
+  /** Waits until `leg` may take another chunk into memory. */
+  async #room(leg: Leg): Promise<void> {
+    let blockedSinceMs: number | undefined;
+    while (leg.isActive) {
+      if (this.#hasRoom()) return;
+      this.#evict();
+      if (this.#hasRoom()) return;
+      const nowMs = this.#seams.clock.monotonicMs();
+      blockedSinceMs ??= nowMs;
+      const leftMs = this.#seams.limits.slowConsumerMs - (nowMs - blockedSinceMs);
+      if (leftMs <= 0 && this.#someoneStarves()) this.#cutSlowest();
+      else await this.#changedOr(Math.max(leftMs, 100));
+    }
+  }
+
+  #hasRoom(): boolean {
+    const { limits, memory } = this.#seams;
+    const isStored = this.#departure?.fill !== undefined && !this.#departure.fill.isBroken;
+    return memory.mayGrow(
+      this.#heldBytes,
+      isStored ? limits.windowWithFillBytes : limits.windowBytes,
+    );
+  }
+
+  /** Drops the oldest chunks that are on disk, or that no reader needs any more. */
+  #evict(): void {
+    const fill = this.#departure?.fill;
+    for (const leg of this.#legs) {
+      for (;;) {
+        if (this.#hasRoom()) return;
+        const oldest = leg.oldest();
+        if (oldest === undefined) break;
+        const isOnDisk =
+          fill !== undefined && fill.readableFrom(oldest.start) >= oldest.end - oldest.start;
+        if (!isOnDisk && this.#isNeeded(oldest)) break;
+        const freed = leg.dropOldest();
+        this.#heldBytes -= freed;
+        this.#seams.memory.give(freed);
+      }
+    }
+    this.#legs = this.#legs.filter((leg) => leg.isActive || leg.oldest() !== undefined);
+  }
+
+  #isNeeded(chunk: Interval): boolean {
+    for (const reader of this.#readers) {
+      if (!reader.isCut && reader.position < chunk.end && reader.end > chunk.start) return true;
+    }
+    return false;
+  }
+
+  #someoneStarves(): boolean {
+    for (const reader of this.#readers) if (reader.isWaiting) return true;
+    return false;
+  }
+
+  #cutSlowest(): void {
+    let slowest: FlightReader | undefined;
+    for (const reader of this.#readers) {
+      if (reader.isCut || reader.isWaiting) continue;
+      if (slowest === undefined || reader.position < slowest.position) slowest = reader;
+    }
+    if (slowest === undefined) return;
+    slowest.isCut = true;
+    const ahead = Math.max(...this.#legs.map((leg) => leg.position));
+    this.#seams.onSlowConsumer(ahead - slowest.position);
+  }
+
+  // ---- the end --------------------------------------------------------------
+
+  async #complete(): Promise<void> {
+    this.#state = "ended";
+    const { fill, stillPermitted } = this.#departure ?? {};
+    if (fill === undefined || stillPermitted === undefined) this.#settle(undefined);
+    else if (fill.isBroken) this.#settle({ kind: "failed", reason: "the fill broke" });
+    else this.#settle(await fill.commit(stillPermitted));
+    this.#progress();
+  }
+
+  #settle(outcome: CommitOutcome | undefined): void {
+    this.#isSettled = true;
+    this.#settled.resolve(outcome);
+    this.#releaseWhenDone();
+  }
+
+  /** The windows and the fill go when nothing more is written and nobody reads. */
+  #releaseWhenDone(): void {
+    if (!this.#isSettled || this.#readers.size > 0 || this.#isReleased) return;
+    this.#isReleased = true;
+    this.#seams.memory.give(this.#heldBytes);
+    this.#heldBytes = 0;
+    this.#legs = [];
+    this.#departure?.fill?.release();
+  }
+
+  #progress(): void {
+    const changed = this.#changed;
+    this.#changed = Promise.withResolvers<void>();
+    changed.resolve();
+  }
+
+  async #changedOr(timeoutMs: number): Promise<void> {
+    const timeout = Promise.withResolvers<void>();
+    const timer = this.#seams.clock.after(timeoutMs, () => timeout.resolve());
+    await Promise.race([this.#changed.promise, timeout.promise]);
+    timer.cancel();
+  }
+}
+
+/** Stands in while the response of a further leg is awaited. */
+const PENDING_SOURCE: ByteSource = {
+  read: () => Promise.resolve(null),
+  close: () => undefined,
+};
+
+/** One client's way through a flight. */
+export class FlightReader implements ByteSource {
+  readonly #flight: Flight;
+  readonly end: number;
+  position: number;
+  /** It waits for bytes that have not arrived. */
+  isWaiting = false;
+  /** It held others back for too long and gets an error at its next read. */
+  isCut = false;
+  #isClosed = false;
+
+  constructor(flight: Flight, start: number, end: number) {
+    this.#flight = flight;
+    this.position = start;
+    this.end = end;
+  }
+
+  async read(): Promise<Uint8Array | null> {
+    if (this.#isClosed) return null;
+    const bytes = await this.#flight.nextFor(this);
+    if (bytes === null) {
+      this.close();
+      return null;
+    }
+    this.position += bytes.length;
+    this.#flight.noteReader(this, false);
+    return bytes;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#flight.noteReader(this, true);
+  }
+}
