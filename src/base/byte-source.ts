@@ -38,7 +38,7 @@ export function iterableSource(
   const iterator =
     Symbol.asyncIterator in iterable
       ? iterable[Symbol.asyncIterator]()
-      : (iterable as Iterable<Uint8Array>)[Symbol.iterator]();
+      : iterable[Symbol.iterator]();
   return {
     async read() {
       for (;;) {

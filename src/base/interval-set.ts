@@ -82,12 +82,18 @@ export class IntervalSet {
     return gaps;
   }
 
+  copy(): IntervalSet {
+    const copy = new IntervalSet();
+    copy.#replace([...this.#intervals]);
+    return copy;
+  }
+
   covers(start: number, end: number): boolean {
     return end <= start || this.endOfRun(start) >= end;
   }
 
   #replace(intervals: Interval[]): void {
-    this.#intervals = intervals.sort((left, right) => left.start - right.start);
+    this.#intervals = intervals.toSorted((left, right) => left.start - right.start);
     this.#size = intervals.reduce((sum, { start, end }) => sum + end - start, 0);
   }
 }

@@ -111,8 +111,8 @@ export class Flight {
   #latencyMs = 0;
   #heldBytes = 0;
   #failedLegs = 0;
-  #legsStarting = 0;
-  #error: unknown;
+  #partsGivenUp = false;
+  #error: Error | undefined;
   #state: "opening" | "open" | "ended" = "opening";
   #isSettled = false;
   #isReleased = false;
@@ -180,7 +180,7 @@ export class Flight {
   }
 
   /** Upstream failed, or the flight may not go on. Every reader gets the error. */
-  fail(error: unknown): void {
+  fail(error: Error): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
     this.#error = error;
@@ -269,7 +269,7 @@ export class Flight {
     this.#legs.push(leg);
     this.#carry(leg).then(
       () => this.#legEnded(leg),
-      (error: unknown) => this.#legFailed(leg, error),
+      (error: unknown) => this.#legFailed(leg, asError(error)),
     );
   }
 
@@ -349,17 +349,11 @@ export class Flight {
 
   /** Bytes present or assigned to an active leg other than `except`. */
   #assigned(except?: Leg): IntervalSet {
-    const assigned = new IntervalSet();
-    for (const { start, end } of this.#received.gaps(0, this.#sizeBytes ?? 0)) {
-      assigned.add(start, end);
-    }
-    // The set of what is missing, turned around: what is present.
-    const present = new IntervalSet();
-    for (const { start, end } of assigned.gaps(0, this.#sizeBytes ?? 0)) present.add(start, end);
+    const assigned = this.#received.copy();
     for (const leg of this.#legs) {
-      if (leg !== except && leg.isActive) present.add(leg.position, leg.end);
+      if (leg !== except && leg.isActive) assigned.add(leg.position, leg.end);
     }
-    return present;
+    return assigned;
   }
 
   #legEnded(leg: Leg): void {
@@ -368,15 +362,18 @@ export class Flight {
     this.#progress();
   }
 
-  #legFailed(leg: Leg, error: unknown): void {
+  #legFailed(leg: Leg, error: Error): void {
     this.#land(leg);
     if (this.#state !== "open") return;
     this.#failedLegs += 1;
-    const mayResume =
-      this.#canFetchParts() &&
-      this.#failedLegs < FAILED_LEGS_MAX &&
-      (errorCode(error) === "upstream_reset" || errorCode(error) === "upstream_wrong_length");
-    if (mayResume) this.#advance();
+    if (this.#failedLegs >= FAILED_LEGS_MAX || errorCode(error) === "upstream_stalled") {
+      this.#partsGivenUp = true;
+    }
+    const isComing =
+      errorCode(error) !== "upstream_changed" &&
+      this.#sizeBytes !== undefined &&
+      (this.#canFetchParts() || this.#assigned().covers(0, this.#sizeBytes));
+    if (isComing) this.#advance();
     else this.fail(error);
   }
 
@@ -432,18 +429,15 @@ export class Flight {
     assert(fetchPart !== undefined, "only a flight that can fetch parts starts further legs");
     const pending = new Leg(start, end, PENDING_SOURCE);
     this.#legs.push(pending);
-    this.#legsStarting += 1;
     fetchPart({ start, end }).then(
       (source) => {
-        this.#legsStarting -= 1;
         this.#remove(pending);
         if (this.#state === "open") this.#fly(new Leg(start, end, source));
         else source.close();
       },
       (error: unknown) => {
-        this.#legsStarting -= 1;
         this.#remove(pending);
-        this.#legFailed(pending, error);
+        this.#legFailed(pending, asError(error));
         this.#progress();
       },
     );
@@ -460,6 +454,7 @@ export class Flight {
   #canFetchParts(): boolean {
     const departure = this.#departure;
     return (
+      !this.#partsGivenUp &&
       departure?.fetchPart !== undefined &&
       departure.fill !== undefined &&
       !departure.fill.isBroken
@@ -482,7 +477,8 @@ export class Flight {
     if (this.#canFetchParts()) return true;
     if ((this.#departure?.fill?.readableFrom(at) ?? 0) > 0) return true;
     return this.#legs.some(
-      (leg) => leg.bytesFrom(at) !== undefined || (leg.isActive && leg.position <= at && at < leg.end),
+      (leg) =>
+        leg.bytesFrom(at) !== undefined || (leg.isActive && leg.position <= at && at < leg.end),
     );
   }
 
@@ -592,6 +588,10 @@ export class Flight {
     await Promise.race([this.#changed.promise, timeout.promise]);
     timer.cancel();
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error("unknown failure", { cause: error });
 }
 
 /** Stands in while the response of a further leg is awaited. */

@@ -1,0 +1,243 @@
+/**
+ * The door of the cache: entries, whether they may be used, and who may replace them.
+ *
+ * It adds to the store what a store does not know: freshness, admission, and the order
+ * of writes and fills. It never looks at who asks; gateway/ has settled that before.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { Fields, type RawHeaders } from "../http/fields.ts";
+import type { ByteRange } from "../http/range.ts";
+import type { ObjectId } from "../s3/object-id.ts";
+import type {
+  Fill,
+  FillRefusal,
+  Storage,
+  StorageStats,
+  StoredBody,
+  StoredObject,
+} from "../storage/storage.ts";
+import { admit, type Candidate, isDefaultVariant, type SkipReason } from "./admission.ts";
+import { type CacheDecision, decideRead, mayServeStale, type ReadWishes } from "./decision.ts";
+import { metaOf, refreshedHeaders } from "./entry.ts";
+import { freshUntilMs } from "./freshness.ts";
+import { type FillPermit, Tombstones } from "./tombstones.ts";
+
+export interface CacheOptions {
+  /** Longest time an entry is used without asking upstream. */
+  readonly ttlMs: number;
+  readonly sizeThresholdBytes: number;
+  /** How long after that an entry may stand in for an upstream that fails. */
+  readonly staleIfErrorMs: number;
+  /** Bound on remembered writes, objects and buckets each. */
+  readonly tombstonesMax: number;
+}
+
+export interface CacheEvents {
+  fillSkipped(id: ObjectId, reason: SkipReason | FillRefusal): void;
+  invalidated(targets: WriteTargets, entries: number): void;
+}
+
+/** What a write changes. */
+export type WriteTargets =
+  | { readonly kind: "objects"; readonly ids: readonly ObjectId[] }
+  | { readonly kind: "bucket"; readonly bucket: string };
+
+export type WriteOutcome =
+  | "succeeded"
+  /** Upstream said no: nothing changed, entries filled meanwhile stay. */
+  | "rejected"
+  /** The answer never came: upstream may have done it. */
+  | "unknown";
+
+export interface FillOffer extends Candidate {
+  readonly permit: FillPermit;
+  /** Headers of the whole object's 200 answer. */
+  readonly headers: RawHeaders;
+  readonly isPublic: boolean;
+  /** A partly present entry of the same version, to be completed. */
+  readonly extend?: StoredObject | undefined;
+}
+
+export class Cache {
+  /** Undefined when caching is off. */
+  readonly #storage: Storage | undefined;
+  readonly #clock: Clock;
+  readonly #options: CacheOptions;
+  readonly #events: CacheEvents;
+  readonly #tombstones: Tombstones;
+
+  constructor(
+    storage: Storage | undefined,
+    clock: Clock,
+    options: CacheOptions,
+    events: CacheEvents,
+  ) {
+    this.#storage = storage;
+    this.#clock = clock;
+    this.#options = options;
+    this.#events = events;
+    this.#tombstones = new Tombstones(options.tombstonesMax);
+  }
+
+  get isEnabled(): boolean {
+    return this.#storage !== undefined;
+  }
+
+  get tombstoneCount(): number {
+    return this.#tombstones.count;
+  }
+
+  /** The entry a request may be answered with, as far as the request's own fields go. */
+  lookup(id: ObjectId, request: Fields): StoredObject | undefined {
+    const object = this.#storage?.lookup(id);
+    if (object === undefined) return undefined;
+    return isDefaultVariant(fieldsOf(object), request) ? object : undefined;
+  }
+
+  /** What to do with a read of `object`, given what the client wishes. */
+  decide(object: StoredObject | undefined, wishes: ReadWishes): CacheDecision<StoredObject> {
+    return decideRead(object, wishes, this.#clock.nowMs(), this.isEnabled);
+  }
+
+  /** Whether `object` may be served although upstream failed to confirm it. */
+  mayServeStale(object: StoredObject): boolean {
+    return mayServeStale(object, this.#clock.nowMs(), this.#options.staleIfErrorMs);
+  }
+
+  /** Seconds since upstream sent or confirmed the entry (`Age`, RFC 9111 §5.1). */
+  ageSeconds(object: StoredObject): number {
+    return Math.max(0, Math.floor((this.#clock.nowMs() - object.storedAtMs) / 1000));
+  }
+
+  /** See `Storage.read`; the use is noted for eviction. */
+  read(
+    object: StoredObject,
+    range: ByteRange,
+  ): StoredBody | undefined | Promise<StoredBody | undefined> {
+    this.#storage?.touch(object);
+    return this.#storage?.read(object, range);
+  }
+
+  /** Notes a use that needed no body: HEAD, 304, 412, 416. */
+  touch(object: StoredObject): void {
+    this.#storage?.touch(object);
+  }
+
+  /** The parts of `range` that are not stored. */
+  missing(object: StoredObject, range: ByteRange): readonly ByteRange[] {
+    return this.#storage?.missing(object, range) ?? [range];
+  }
+
+  /** To be taken before the upstream request whose answer may be stored. */
+  permit(id: ObjectId): FillPermit {
+    return this.#tombstones.permit(id);
+  }
+
+  isValid(permit: FillPermit): boolean {
+    return this.#tombstones.isValid(permit);
+  }
+
+  /** Starts storing an answer, or undefined when it is not to be stored. */
+  beginFill(offer: FillOffer): Fill | undefined {
+    const { id } = offer.permit;
+    const admission = admit(offer, {
+      isEnabled: this.isEnabled,
+      sizeThresholdBytes: this.#options.sizeThresholdBytes,
+    });
+    if (admission.kind === "skip" || this.#storage === undefined || offer.sizeBytes === undefined) {
+      const reason = admission.kind === "skip" ? admission.reason : "disabled";
+      if (reason !== "disabled") this.#events.fillSkipped(id, reason);
+      return undefined;
+    }
+    const meta = metaOf({
+      id,
+      headers: offer.headers,
+      sizeBytes: offer.sizeBytes,
+      receivedAtMs: this.#clock.nowMs(),
+      ttlMs: this.#options.ttlMs,
+      isPublic: offer.isPublic,
+    });
+    const fill = this.#storage.beginFill({ meta, extend: offer.extend });
+    if (!("refused" in fill)) return fill;
+    this.#events.fillSkipped(id, fill.refused);
+    return undefined;
+  }
+
+  /**
+   * Upstream confirmed `object` with an answer (a 304, or a 200 with the same
+   * validator). Undefined when the entry is not there any more.
+   */
+  refresh(object: StoredObject, answer: RawHeaders, isPublic: boolean): StoredObject | undefined {
+    const nowMs = this.#clock.nowMs();
+    const headers = refreshedHeaders(object.headers, answer);
+    // `Age` and `Date` decide freshness but are not replayed, so they come from the answer.
+    const dated = new Fields([...headers, ...datesOf(answer)]);
+    return this.#storage?.refresh(object, {
+      headers,
+      storedAtMs: nowMs,
+      freshUntilMs: freshUntilMs(dated, nowMs, this.#options.ttlMs),
+      isPublic,
+    });
+  }
+
+  /** Drops exactly this entry: upstream has none, or another one. Running fills are not affected. */
+  forget(object: StoredObject): void {
+    if (this.#storage?.lookup(object.id)?.version !== object.version) return;
+    this.#storage.remove([object.id]);
+  }
+
+  /**
+   * A write is about to be forwarded: its targets disappear now, and fills that began
+   * before cannot bring them back. Call `settle` with how it ended.
+   */
+  beginWrite(targets: WriteTargets): { settle(outcome: WriteOutcome): void } {
+    this.#invalidate(targets);
+    return {
+      settle: (outcome) => {
+        // Between the two a read may have filled the old version again.
+        if (outcome !== "rejected") this.#invalidate(targets);
+      },
+    };
+  }
+
+  stats(): StorageStats | undefined {
+    return this.#storage?.stats();
+  }
+
+  #invalidate(targets: WriteTargets): void {
+    switch (targets.kind) {
+      case "objects": {
+        for (const id of targets.ids) this.#tombstones.markObject(id);
+        this.#events.invalidated(targets, this.#storage?.remove(targets.ids) ?? 0);
+        return;
+      }
+      case "bucket": {
+        this.#tombstones.markBucket(targets.bucket);
+        this.#events.invalidated(targets, this.#storage?.removePrefix(targets.bucket, "") ?? 0);
+        return;
+      }
+    }
+  }
+}
+
+/** One index per entry, however often it is looked up. */
+const indexed = new WeakMap<StoredObject, Fields>();
+
+/** The stored headers of an entry as `Fields`. */
+export function fieldsOf(object: StoredObject): Fields {
+  let fields = indexed.get(object);
+  if (fields === undefined) {
+    fields = new Fields(object.headers);
+    indexed.set(object, fields);
+  }
+  return fields;
+}
+
+function datesOf(headers: RawHeaders): string[] {
+  const fields = new Fields(headers);
+  return ["Age", "Date"].flatMap((name) => {
+    const value = fields.get(name.toLowerCase());
+    return value === undefined ? [] : [name, value];
+  });
+}
