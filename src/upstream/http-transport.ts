@@ -1,219 +1,130 @@
 /**
- * The upstream client over plain HTTP/1.1 (interim: on node:http agents, which keep
- * raw paths and header case; see docs/architecture.md A4).
+ * `UpstreamTransport` over HTTP/1.1: our own client on Bun sockets.
+ *
+ * It adds nothing to a request and takes nothing from a response (decision A4): raw targets,
+ * field case, order and repeats go through both ways, bodies are neither decompressed nor
+ * redirected. What it does add is time: every phase has its limit, and a kept
+ * connection that turns out dead costs a read one silent repetition instead of an error.
+ *
+ * The parts: connection-pool.ts (who gets which connection), connection.ts (the socket),
+ * exchange.ts (one request on it), response-parser.ts and request-head.ts (the grammar).
+ * Whether a failed request is worth repeating is decided above, in upstream.ts.
  */
 
-import { once } from "node:events";
-import http from "node:http";
-import https from "node:https";
-import type { ByteSource } from "../base/byte-source.ts";
-import type { Clock, Timer } from "../base/clock.ts";
-import { GatewayError, type ErrorCode } from "../base/errors.ts";
-import type { RawHeaders } from "../http/fields.ts";
-import type { UpstreamRequest, UpstreamResponse, UpstreamTransport } from "./transport.ts";
+import { assert } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorCode } from "../base/errors.ts";
+import type { ConnectTarget, UpstreamTls } from "./connection.ts";
+import { ConnectionPool } from "./connection-pool.ts";
+import { encodeRequestHead } from "./request-head.ts";
+import type { UpstreamRequest, UpstreamTransport } from "./transport.ts";
+
+export type { UpstreamTls } from "./connection.ts";
 
 export interface HttpTransportOptions {
-  /** Scheme, host and port to connect to; its path is not used here. */
+  /** Scheme, host and port to connect to; its path is not looked at. */
   readonly endpoint: URL;
+  /** Idle connections kept per host. */
   readonly maxIdlePerHost: number;
+  /** Connections in all; requests beyond wait, at most `connectTimeoutMs`. */
   readonly maxConnections: number;
+  /** Until a connection is ready: name lookup, TCP and TLS, or a place among the connections. */
   readonly connectTimeoutMs: number;
+  /** From the end of the request to the end of the response header. */
   readonly headerTimeoutMs: number;
+  /** Each pause between bytes in which we wait and upstream does nothing. */
   readonly stallTimeoutMs: number;
+  /** How long an unused connection is kept; default 90 s, less when the server says so. */
+  readonly idleTimeoutMs?: number | undefined;
   readonly clock: Clock;
-  readonly tls?: TlsOptions | undefined;
-}
-
-export interface TlsOptions {
-  /** PEM bundle that replaces the system's trust store. */
-  readonly ca?: string | undefined;
-  readonly rejectUnauthorized?: boolean | undefined;
+  /** For `https:` endpoints; undefined: the system's trust store, certificates checked. */
+  readonly tls?: UpstreamTls | undefined;
 }
 
 export interface HttpTransport extends UpstreamTransport {
-  /** Open connections, busy and idle: a gauge. */
+  /** Connections open or being opened, busy and idle: a gauge. */
   connectionCount(): number;
+  /** Connections kept for later: a gauge. */
+  idleConnectionCount(): number;
 }
+
+const DEFAULT_IDLE_TIMEOUT_MS = 90_000;
+
+/**
+ * A request that cannot be repeated only gets a connection that was in use a moment ago: no
+ * server closes one that soon, so it is not lost to a close that crosses it on the wire.
+ */
+const TRUSTED_IDLE_MS = 2_000;
 
 export function createHttpTransport(options: HttpTransportOptions): HttpTransport {
-  const { endpoint, clock } = options;
-  const isTls = endpoint.protocol === "https:";
-  const agent = isTls
-    ? new https.Agent({
-        keepAlive: true,
-        maxFreeSockets: options.maxIdlePerHost,
-        maxTotalSockets: options.maxConnections,
-        rejectUnauthorized: options.tls?.rejectUnauthorized ?? true,
-        ...(options.tls?.ca === undefined ? {} : { ca: options.tls.ca }),
-      })
-    : new http.Agent({
-        keepAlive: true,
-        maxFreeSockets: options.maxIdlePerHost,
-        maxTotalSockets: options.maxConnections,
-      });
-
-  return {
-    send: (request) => {
-      const { promise, resolve, reject } = Promise.withResolvers<UpstreamResponse>();
-      const hostname = (request.host ?? endpoint.hostname).replace(/^\[|\]$/g, "");
-      const outgoing = (isTls ? https : http).request({
-        agent,
-        host: hostname,
-        port: endpoint.port === "" ? (isTls ? 443 : 80) : Number(endpoint.port),
-        method: request.method,
-        path: request.rawTarget,
-        headers: toOutgoing(request.headers),
-        setHost: false,
-      });
-      const fail = (code: ErrorCode, message: string, cause?: unknown) => {
-        timer.cancel();
-        reject(new GatewayError(code, message, { cause }));
-        outgoing.destroy();
-      };
-      let timer: Timer = clock.after(options.connectTimeoutMs + options.headerTimeoutMs, () =>
-        fail("upstream_header_timeout", "no response header in time"),
-      );
-      outgoing.on("socket", (socket) => {
-        socket.setNoDelay(true);
-        if (!socket.connecting) return;
-        timer.cancel();
-        timer = clock.after(options.connectTimeoutMs, () =>
-          fail("upstream_connect_timeout", `no connection to ${hostname} in time`),
-        );
-        socket.once("connect", () => {
-          timer.cancel();
-          timer = clock.after(options.headerTimeoutMs, () =>
-            fail("upstream_header_timeout", "no response header in time"),
-          );
-        });
-      });
-      outgoing.on("error", (error: Error & { code?: string }) => {
-        const code = error.code ?? "";
-        fail(
-          /ECONNREFUSED|ENOTFOUND|EAI_|CERT|TLS|SSL|FailedToOpenSocket/.test(code)
-            ? "upstream_unreachable"
-            : /HPE_/.test(code)
-              ? "upstream_protocol"
-              : "upstream_reset",
-          error.message,
-          error,
-        );
-      });
-      outgoing.on("response", (incoming) => {
-        timer.cancel();
-        resolve({
-          status: incoming.statusCode ?? 0,
-          headers: incoming.rawHeaders as RawHeaders,
-          body: incomingBody(incoming, outgoing, request.method, options),
-        });
-      });
-      const signal = request.signal;
-      if (signal !== undefined) {
-        const abort = () => {
-          timer.cancel();
-          reject(signal.reason);
-          outgoing.destroy();
-        };
-        if (signal.aborted) abort();
-        else signal.addEventListener("abort", abort, { once: true });
-      }
-      if (request.body === null) outgoing.end();
-      else void upload(request.body, outgoing, (error) => fail("client_gone", "upload broke", error));
-      return promise;
+  const { clock } = options;
+  const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
+  const pool = new ConnectionPool({
+    maxIdlePerHost: options.maxIdlePerHost,
+    maxConnections: options.maxConnections,
+    connectTimeoutMs: options.connectTimeoutMs,
+    idleTimeoutMs,
+    clock,
+    limits: {
+      headerTimeoutMs: options.headerTimeoutMs,
+      stallTimeoutMs: options.stallTimeoutMs,
+      clock,
     },
-    close: () => agent.destroy(),
-    connectionCount: () =>
-      [...Object.values(agent.sockets), ...Object.values(agent.freeSockets)].reduce(
-        (sum, sockets) => sum + (sockets?.length ?? 0),
-        0,
-      ),
-  };
-}
-
-function toOutgoing(raw: RawHeaders): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = {};
-  const spelling = new Map<string, string>();
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = raw[at] ?? "";
-    const value = raw[at + 1] ?? "";
-    const key = spelling.get(name.toLowerCase());
-    const present = key === undefined ? undefined : headers[key];
-    if (key === undefined || present === undefined) {
-      spelling.set(name.toLowerCase(), name);
-      headers[name] = value;
-    } else headers[key] = Array.isArray(present) ? [...present, value] : [present, value];
-  }
-  return headers;
-}
-
-async function upload(
-  source: ByteSource,
-  outgoing: http.ClientRequest,
-  onBroken: (error: unknown) => void,
-): Promise<void> {
-  try {
-    for (;;) {
-      const chunk = await source.read();
-      if (chunk === null) break;
-      if (outgoing.destroyed) return source.close();
-      if (!outgoing.write(chunk)) await once(outgoing, "drain");
-    }
-    outgoing.end();
-  } catch (error) {
-    source.close();
-    if (!outgoing.destroyed) onBroken(error);
-  }
-}
-
-function incomingBody(
-  incoming: http.IncomingMessage,
-  outgoing: http.ClientRequest,
-  method: string,
-  options: HttpTransportOptions,
-): ByteSource {
-  const declared = Number(incoming.headers["content-length"] ?? Number.NaN);
-  const hasBody =
-    method !== "HEAD" && incoming.statusCode !== 204 && incoming.statusCode !== 304;
-  let receivedBytes = 0;
-  let broken: Error | undefined;
-  incoming.on("error", (error) => {
-    broken = error;
   });
-  const iterator = incoming[Symbol.asyncIterator]();
+  const ownTarget = endpointTarget(options);
+
   return {
-    async read() {
-      const timer = options.clock.after(options.stallTimeoutMs, () => {
-        broken = new GatewayError("upstream_stalled", "the response body made no progress");
-        incoming.destroy(broken);
-      });
+    async send(request) {
       try {
-        const next = await iterator.next();
-        if (next.done !== true) {
-          const chunk = next.value as Uint8Array;
-          receivedBytes += chunk.length;
-          return chunk;
+        const head = encodeRequestHead(request);
+        const target =
+          request.host === undefined ? ownTarget : otherTarget(request.host, ownTarget);
+        const { signal } = request;
+        const isRepeatable = canRepeat(request);
+        const maxIdleMs = isRepeatable ? Infinity : TRUSTED_IDLE_MS;
+        const { connection, isFresh } = await pool.acquire(target, { maxIdleMs, signal });
+        try {
+          return await connection.send(request, head);
+        } catch (error) {
+          const isStale =
+            !isFresh && !connection.hasReceived && errorCode(error) === "upstream_reset";
+          if (!isStale || !isRepeatable) throw error;
         }
-        if (broken !== undefined) throw broken;
+        // Step 1: the server closes an idle connection. Step 2: we send on it before its close
+        // arrives here. Step 3: it answers with a reset, never having seen the request.
+        const lease = await pool.acquire(target, { maxIdleMs: 0, signal });
+        return await lease.connection.send(request, head);
       } catch (error) {
-        if (error instanceof GatewayError) throw error;
-        throw new GatewayError("upstream_reset", "the connection broke inside the body", {
-          cause: error,
-        });
-      } finally {
-        timer.cancel();
+        request.body?.close();
+        throw error;
       }
-      if (hasBody && !Number.isNaN(declared) && receivedBytes !== declared) {
-        throw new GatewayError(
-          "upstream_wrong_length",
-          `got ${receivedBytes} of ${declared} bytes`,
-        );
-      }
-      return null;
     },
-    close() {
-      if (!incoming.complete) outgoing.destroy();
-    },
+    close: () => pool.close(),
+    connectionCount: () => pool.count,
+    idleConnectionCount: () => pool.idleCount,
   };
 }
 
-export type { UpstreamRequest };
+/** Reads without a body may be sent twice: nothing upstream changes by them. */
+function canRepeat(request: UpstreamRequest): boolean {
+  return request.body === null && (request.method === "GET" || request.method === "HEAD");
+}
+
+function endpointTarget({ endpoint, tls }: HttpTransportOptions): ConnectTarget {
+  const isTls = endpoint.protocol === "https:";
+  const port = endpoint.port === "" ? (isTls ? 443 : 80) : Number(endpoint.port);
+  return targetOf(endpoint.hostname, port, isTls ? (tls ?? {}) : undefined);
+}
+
+/** `host` with an optional port of its own; scheme and port otherwise as in `endpoint`. */
+function otherTarget(host: string, endpoint: ConnectTarget): ConnectTarget {
+  const match = /^(\[[^\]]+\]|[^:]+)(?::(\d{1,5}))?$/.exec(host);
+  assert(match !== null, "the host to connect to is a name with an optional port");
+  const port = match[2] === undefined ? endpoint.port : Number(match[2]);
+  return targetOf(match[1] ?? "", port, endpoint.tls);
+}
+
+function targetOf(host: string, port: number, tls: UpstreamTls | undefined): ConnectTarget {
+  const hostname = host.startsWith("[") ? host.slice(1, -1) : host;
+  return { key: `${host}:${port}`, hostname, port, tls };
+}
