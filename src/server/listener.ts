@@ -1,0 +1,28 @@
+/**
+ * The door of server/: a `Listener` binds a port, turns what arrives into `Inbound`s for the
+ * handler it was given, and carries out the `Reply`s (http/exchange.ts is that contract;
+ * test/contract/listener.suite.ts is its text, run against every listener).
+ *
+ * A reply is carried out exactly: headers as they are, in order and with repeats, plus `Date`,
+ * `Connection` and the framing; a body of known length never chunked; a body that breaks cuts the
+ * connection before the declared length; `release` and `close` of bodies and `onFinish` called
+ * once whatever happens. Strings of header fields hold one character per byte (Latin-1), as on
+ * the wire.
+ */
+
+import type { Listener, ListenerOptions } from "./options.ts";
+import { StrictListener } from "./strict.ts";
+
+export { DEFAULT_LIMITS, ListenError } from "./options.ts";
+export type {
+  Listener,
+  ListenerLimits,
+  ListenerLog,
+  ListenerOptions,
+  TlsMaterial,
+} from "./options.ts";
+
+/** The listener of the S3 port: keeps raw targets, header spelling and declared lengths. */
+export function createStrictListener(options: ListenerOptions): Listener {
+  return new StrictListener(options);
+}
