@@ -1,0 +1,197 @@
+/**
+ * What becomes of upstream's answer to a read: an object takes off as a flight into the
+ * client's connection and the cache at once; anything else is relayed.
+ *
+ * The bytes of one flight are of one version: every part after the first answer is asked
+ * for with `If-Match`, on behalf of the asker whose request opened it.
+ */
+
+import { readAll, type ByteSource } from "../base/byte-source.ts";
+import { GatewayError } from "../base/errors.ts";
+import { replayableHeaders, wholeFromPartial } from "../cache/entry.ts";
+import type { FillPermit } from "../cache/tombstones.ts";
+import type { Flight, FlightHead } from "../coalesce/flight.ts";
+import type { Reply } from "../http/exchange.ts";
+import { Fields, type RawHeaders } from "../http/fields.ts";
+import { type ByteRange, formatRange, parseContentRange } from "../http/range.ts";
+import type { UpstreamResponse } from "../upstream/transport.ts";
+import type { ReadState, XCache } from "./exchange-state.ts";
+import { bufferedAnswer, declaredLength, learned, relayAnswer, streamBody } from "./forward.ts";
+import type { Parts } from "./parts.ts";
+
+/** Error bodies up to this size are shared among those who waited for them. */
+const SHARED_ANSWER_BYTES = 64 * 1024;
+
+/** A read by the gateway with exactly the asker's rights; undefined when it cannot be signed. */
+export async function sendOnBehalf(
+  state: ReadState,
+  parts: Parts,
+  headers: RawHeaders,
+  method: "GET" | "HEAD" = "GET",
+): Promise<UpstreamResponse | undefined> {
+  const call = parts.auth.onBehalf(state.who, { method, id: state.operation.id, headers });
+  if (call === undefined) return undefined;
+  return learned(state, parts, await parts.upstream.send(call));
+}
+
+/**
+ * Turns upstream's answer to a read into a reply: an object takes off as a flight, whose
+ * first reader is this client; anything else is relayed, and shared where that is right.
+ */
+export async function departOrRelay(
+  state: ReadState,
+  parts: Parts,
+  flight: Flight,
+  permit: FillPermit,
+  answer: UpstreamResponse,
+  xCache: XCache,
+): Promise<Reply> {
+  const { flights, observer } = parts;
+  const { id } = state.operation;
+  const departure = state.inbound.method === "GET" ? partOf(answer) : undefined;
+  if (departure === undefined) return relayOrShare(state, parts, flight, answer, xCache);
+
+  const asker = reauthenticated(state, parts);
+  const head: FlightHead = {
+    ...departure.head,
+    isPublic: asker.who.kind === "anonymous",
+  };
+  const fields = new Fields(answer.headers);
+  const known = parts.cache.lookup(id, state.inbound.fields);
+  const isKnown =
+    known !== undefined && known.etag === head.etag && known.sizeBytes === head.sizeBytes;
+  if (isKnown && parts.cache.isValid(permit)) {
+    // Upstream sent what is stored already: renew the entry rather than write it again.
+    parts.cache.refresh(known, departure.head.headers, known.isPublic || head.isPublic);
+  }
+  const fill = isKnown
+    ? undefined
+    : parts.cache.beginFill({
+        permit,
+        status: answer.status,
+        fields,
+        headers: departure.head.headers,
+        sizeBytes: departure.head.sizeBytes,
+        requestFields: state.inbound.fields,
+        isPublic: head.isPublic,
+      });
+  if (answer.status === 206 && fill === undefined) {
+    flight.decline();
+    return relayAnswer(state, parts, answer, xCache);
+  }
+  observer.flightBegan();
+  flight.depart({
+    head,
+    start: departure.start,
+    end: departure.end,
+    source: answer.body,
+    fill,
+    stillPermitted: () => parts.cache.isValid(permit),
+    fetchPart: head.etag === undefined ? undefined : partFetcher(asker, parts, head.etag),
+  });
+  void flight.settled.then((outcome) => observer.fillSettled(id, outcome));
+  const mayBeJoined = head.isPublic || parts.auth.mayRead(asker.who, id.bucket);
+  if (mayBeJoined && parts.cache.isValid(permit)) flights.list(id, flight);
+
+  const range =
+    answer.status === 206 ? { start: departure.start, end: departure.end ?? 0 } : undefined;
+  return parts.respond.relay(
+    state,
+    answer.status,
+    answer.headers,
+    {
+      kind: "stream",
+      source: flight.reader(range),
+      lengthBytes: declaredLength(answer.headers),
+    },
+    xCache,
+  );
+}
+
+/** The same request judged again, now that its answer may have taught its key and grant. */
+function reauthenticated(state: ReadState, parts: Parts): ReadState {
+  const who = parts.auth.authenticate(state.inbound, state.target);
+  if (who.kind === "s3-error") return state;
+  state.who = who;
+  return state;
+}
+
+interface Part {
+  readonly head: Omit<FlightHead, "isPublic">;
+  readonly start: number;
+  readonly end: number | undefined;
+}
+
+/** Which bytes of which object an answer brings; undefined when it is no part of an object. */
+function partOf(answer: UpstreamResponse): Part | undefined {
+  const fields = new Fields(answer.headers);
+  const validator = { etag: fields.get("etag"), lastModified: fields.get("last-modified") };
+  const headers = replayableHeaders(answer.headers);
+  if (answer.status === 200) {
+    const sizeBytes = declaredLength(answer.headers);
+    return { head: { ...validator, headers, sizeBytes }, start: 0, end: sizeBytes };
+  }
+  if (answer.status !== 206) return undefined;
+  const { range, sizeBytes } = parseContentRange(fields.get("content-range") ?? "") ?? {};
+  if (range === undefined || sizeBytes === undefined) return undefined;
+  if (declaredLength(answer.headers) !== range.end - range.start) return undefined;
+  const whole = wholeFromPartial(headers, sizeBytes);
+  return { head: { ...validator, headers: whole, sizeBytes }, ...range };
+}
+
+/** Fetches further parts of the version with this ETag, as the asker that opened the flight. */
+function partFetcher(
+  state: ReadState,
+  parts: Parts,
+  etag: string,
+): ((range: ByteRange) => Promise<ByteSource>) | undefined {
+  const asker = { ...state };
+  if (asker.who.kind === "unproven") return undefined;
+  return async (range) => {
+    const headers = ["Range", formatRange(range), "If-Match", etag];
+    const answer = await sendOnBehalf(asker, parts, headers);
+    if (answer === undefined)
+      throw new GatewayError("upstream_protocol", "the part cannot be signed");
+    const part = partOf(answer);
+    if (part !== undefined && part.head.etag === etag && answer.status === 206) {
+      if (part.start === range.start && part.end === range.end) return answer.body;
+    }
+    answer.body.close();
+    throw answer.status === 412 || (part !== undefined && part.head.etag !== etag)
+      ? new GatewayError("upstream_changed", "the object changed while it was fetched in parts")
+      : new GatewayError("upstream_protocol", `a part was answered with status ${answer.status}`);
+  };
+}
+
+/** Not an object: a 404 or an upstream failure is the same for all who wait, anything else is private. */
+async function relayOrShare(
+  state: ReadState,
+  parts: Parts,
+  flight: Flight,
+  answer: UpstreamResponse,
+  xCache: XCache,
+): Promise<Reply> {
+  forgetWhenGone(state, parts, answer);
+  const sizeBytes = declaredLength(answer.headers);
+  const isForAll = answer.status === 404 || answer.status >= 500;
+  if (!isForAll || sizeBytes === undefined || sizeBytes > SHARED_ANSWER_BYTES) {
+    flight.decline();
+    return relayAnswer(state, parts, answer, xCache);
+  }
+  const bytes = await readAll(answer.body, SHARED_ANSWER_BYTES);
+  flight.answer({ status: answer.status, headers: replayableHeaders(answer.headers), bytes });
+  return parts.respond.relay(
+    state,
+    answer.status,
+    answer.headers,
+    streamBody(state.inbound.method, bufferedAnswer(answer, bytes)),
+    xCache,
+  );
+}
+
+/** Upstream says the object is not there: an entry of it must not outlive that. */
+export function forgetWhenGone(state: ReadState, parts: Parts, answer: UpstreamResponse): void {
+  if (answer.status !== 404 || !state.operation.isPlain) return;
+  const entry = parts.cache.lookup(state.operation.id, state.inbound.fields);
+  if (entry !== undefined) parts.cache.forget(entry);
+}

@@ -1,0 +1,35 @@
+/**
+ * One request on its way through the gateway: what was parsed once and is read by every
+ * later stage, and the few facts the stages leave behind for the log and the counters.
+ */
+
+import type { Principal } from "../auth/auth.ts";
+import type { Inbound } from "../http/exchange.ts";
+import type { RawTarget } from "../http/raw-target.ts";
+import type { Operation } from "../s3/operation.ts";
+
+/** The documented values of the `X-Cache` header. */
+export type XCache = "HIT" | "MISS" | "REVALIDATED" | "BYPASS" | "DISABLED";
+
+/** Where the bytes of an answer came from. */
+export type AnswerSource = "cache" | "flight" | "upstream" | "gateway";
+
+export interface ExchangeState<O extends Operation = Operation> {
+  readonly inbound: Inbound;
+  readonly target: RawTarget;
+  readonly operation: O;
+  /** Renewed when an answer has taught auth more about the asker. */
+  who: Principal;
+  /** Set by respond.ts, together with the header; undefined: the answer carries none. */
+  xCache: XCache | undefined;
+  source: AnswerSource;
+  /** Why it was served the way it was, for the log: a word such as `cold` or `expired`. */
+  reason: string | undefined;
+  /** Upstream's own request id, when it answered. */
+  upstreamRequestId: string | undefined;
+  /** Says that the answer needs upstream; false: too many such requests are running already. */
+  readonly enterUpstream: () => boolean;
+}
+
+export type ReadState = ExchangeState<Extract<Operation, { kind: "read" }>>;
+export type WriteState = ExchangeState<Extract<Operation, { kind: "write" }>>;

@@ -1,0 +1,135 @@
+/**
+ * A miss of somebody who may read: one upstream fetch per object, streamed to everybody
+ * who asks meanwhile and into the cache at the same time.
+ *
+ * Opening a flight: the first reader's own request goes upstream when it asks for the
+ * plain object, or for a part of it. Every further byte is asked for on behalf of that
+ * reader, with the rights it has proven, guarded by `If-Match` so that one body never
+ * mixes two versions.
+ */
+
+import type { Flight } from "../coalesce/flight.ts";
+import { hasPreconditions } from "../http/conditional.ts";
+import type { Reply } from "../http/exchange.ts";
+import { parseRangeHeader } from "../http/range.ts";
+import { s3Error } from "../s3/error.ts";
+import type { UpstreamResponse } from "../upstream/transport.ts";
+import { departOrRelay, sendOnBehalf } from "./departure.ts";
+import type { ReadState, XCache } from "./exchange-state.ts";
+import { isReply, sendOwn } from "./forward.ts";
+import type { Parts } from "./parts.ts";
+import { readAlone } from "./read-alone.ts";
+import { mayShare, serveEntry } from "./serve-entry.ts";
+
+/** A flight may end without a usable answer; after so many tries the reader goes alone. */
+const JOINS_MAX = 3;
+
+/** Reads through a flight: joins the running one, or opens it. */
+export async function fetchShared(
+  state: ReadState,
+  parts: Parts,
+  xCache: XCache,
+  reason: string,
+): Promise<Reply> {
+  state.reason = reason;
+  const { flights, cache } = parts;
+  const { id } = state.operation;
+  if (state.inbound.method === "HEAD") {
+    return readAlone(state, parts, xCache, reason, { mayStore: false });
+  }
+  for (let attempt = 0; attempt < JOINS_MAX; attempt += 1) {
+    const flight = flights.find(id);
+    if (flight === undefined) return open(state, parts, xCache);
+    const joined = await join(state, parts, flight, xCache);
+    if (joined !== undefined) return joined;
+    // The flight is over: what it brought is in the cache by now, if anywhere.
+    const entry = cache.lookup(id, state.inbound.fields);
+    if (entry !== undefined && mayShare(state, parts, entry)) {
+      const reply = await serveEntry(state, parts, entry);
+      if (reply !== undefined) return reply;
+    }
+  }
+  return readAlone(state, parts, xCache, reason, { mayStore: false });
+}
+
+/** A reply from a flight somebody else opened; undefined when it had nothing for this reader. */
+async function join(
+  state: ReadState,
+  parts: Parts,
+  flight: Flight,
+  xCache: XCache,
+): Promise<Reply | undefined> {
+  if (!state.enterUpstream()) return parts.respond.error(state, s3Error("SlowDown"));
+  if (flight.hasEnded) {
+    await flight.settled;
+    return undefined;
+  }
+  const opening = await flight.opening;
+  switch (opening.kind) {
+    case "not-shared":
+      return undefined;
+    case "answer":
+      parts.observer.flightShared();
+      return parts.respond.shared(state, opening.answer, xCache);
+    case "object":
+      break;
+  }
+  const { head } = opening;
+  if (state.who.kind === "anonymous" && !head.isPublic) {
+    return readAlone(state, parts, xCache, "authz", { mayStore: true });
+  }
+  if (flight.hasEnded) {
+    await flight.settled;
+    return undefined;
+  }
+  const start =
+    head.sizeBytes === undefined
+      ? 0
+      : (parts.respond.wantedFrom(state, head, head.sizeBytes)?.start ?? 0);
+  if (head.sizeBytes === undefined || !flight.canServe(start)) {
+    return readAlone(state, parts, xCache, "late", { mayStore: false });
+  }
+  parts.observer.flightShared();
+  return parts.respond.fromFlight(state, head, head.sizeBytes, xCache, (range) =>
+    flight.reader(range),
+  );
+}
+
+/** Opens a flight with this reader's request. */
+async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Reply> {
+  const { flights, cache } = parts;
+  const { fields } = state.inbound;
+  const { id } = state.operation;
+  const isConditional = hasPreconditions(fields) || fields.has("if-range");
+  const isRanged = parseRangeHeader(fields.get("range")).kind !== "whole";
+  if (isConditional || (isRanged && !cache.isEnabled)) {
+    // The answer may be a 304 or a part, which is nobody else's business; a 200 is shared.
+    return readAlone(state, parts, xCache, state.reason ?? "cold", { mayStore: true });
+  }
+  const permit = cache.permit(id);
+  const flight = flights.create();
+  flights.list(id, flight);
+  try {
+    const answer =
+      state.operation.overrides.length > 0
+        ? await sendPlain(state, parts)
+        : await sendOwn(state, parts);
+    if (isReply(answer)) {
+      flight.decline();
+      return answer;
+    }
+    return await departOrRelay(state, parts, flight, permit, answer, xCache);
+  } catch (failure) {
+    flight.fail(failure instanceof Error ? failure : new Error("fetch failed", { cause: failure }));
+    throw failure;
+  }
+}
+
+/** The object itself on the asker's behalf, for a request whose own answer would be dressed up. */
+async function sendPlain(state: ReadState, parts: Parts): Promise<UpstreamResponse | Reply> {
+  const headers = ["range"].flatMap((name) => {
+    const value = state.inbound.fields.get(name);
+    return value === undefined ? [] : ["Range", value];
+  });
+  return (await sendOnBehalf(state, parts, headers)) ?? sendOwn(state, parts);
+}

@@ -1,0 +1,113 @@
+/**
+ * Requests that go upstream as the client made them, and answers that come back as
+ * upstream made them.
+ */
+
+import { bytesSource, type ByteSource } from "../base/byte-source.ts";
+import { NO_BODY, type Reply, type ReplyBody } from "../http/exchange.ts";
+import { Fields, type RawHeaders } from "../http/fields.ts";
+import { s3Error } from "../s3/error.ts";
+import type { UpstreamResponse } from "../upstream/transport.ts";
+import type { ExchangeState, XCache } from "./exchange-state.ts";
+import type { Parts } from "./parts.ts";
+
+/** Sends the client's own request; the answer has taught auth and carries nothing secret any more. */
+export async function sendOwn(
+  state: ExchangeState,
+  parts: Parts,
+  body?: ByteSource | null,
+): Promise<UpstreamResponse | Reply> {
+  const { auth, upstream, respond } = parts;
+  const { inbound, target } = state;
+  if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
+  const call = auth.forward(
+    body === undefined ? inbound : withBody(inbound, body),
+    target,
+    state.who,
+  );
+  if ("kind" in call) return respond.error(state, call);
+  const response = await upstream.send({ ...call, signal: ownSignal(state) });
+  return learned(state, parts, response);
+}
+
+/** A GET may outlive its client, since others can join it; everything else ends with it. */
+function ownSignal(state: ExchangeState): AbortSignal | undefined {
+  return state.inbound.method === "GET" ? undefined : state.inbound.signal;
+}
+
+function withBody(inbound: ExchangeState["inbound"], body: ByteSource | null) {
+  // A view, not a copy: `signal` and others may be getters of the listener's object.
+  return Object.create(inbound, { body: { value: body } }) as ExchangeState["inbound"];
+}
+
+/** Lets auth learn from an answer, and takes what was meant for the gateway alone out of it. */
+export function learned(
+  state: ExchangeState,
+  parts: Parts,
+  response: UpstreamResponse,
+): UpstreamResponse {
+  const { auth } = parts;
+  const { operation } = state;
+  auth.learn(state.who, {
+    isObjectRead: operation.kind === "read",
+    bucket: bucketOf(operation) ?? "",
+    status: response.status,
+    headers: response.headers,
+  });
+  return { ...response, headers: auth.stripLearned(response.headers) };
+}
+
+function bucketOf(operation: ExchangeState["operation"]): string | undefined {
+  return operation.kind === "read" ? operation.id.bucket : operation.bucket;
+}
+
+/** True when `sendOwn` answered the client itself instead of asking upstream. */
+export function isReply(answer: UpstreamResponse | Reply): answer is Reply {
+  return "kind" in answer.body;
+}
+
+/** An operation the cache has no part in. */
+export async function forwardOther(state: ExchangeState, parts: Parts): Promise<Reply> {
+  const answer = await sendOwn(state, parts);
+  return isReply(answer) ? answer : relayAnswer(state, parts, answer);
+}
+
+/** Upstream's answer as it is, streamed. */
+export function relayAnswer(
+  state: ExchangeState,
+  parts: Parts,
+  answer: UpstreamResponse,
+  xCache?: XCache,
+): Reply {
+  return parts.respond.relay(
+    state,
+    answer.status,
+    answer.headers,
+    streamBody(state.inbound.method, answer),
+    xCache,
+  );
+}
+
+/** The body of an answer as declared; none for HEAD and for statuses that have none. */
+export function streamBody(method: string, answer: UpstreamResponse): ReplyBody {
+  if (method === "HEAD" || answer.status === 204 || answer.status === 304) {
+    answer.body.close();
+    return NO_BODY;
+  }
+  return {
+    kind: "stream",
+    source: answer.body,
+    lengthBytes: declaredLength(answer.headers),
+  };
+}
+
+/** `Content-Length` in bytes; undefined when absent or unreadable. */
+export function declaredLength(headers: RawHeaders): number | undefined {
+  const value = new Fields(headers).get("content-length");
+  return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined;
+}
+
+/** An answer whose body was read already, to be relayed. */
+export function bufferedAnswer(answer: UpstreamResponse, bytes: Uint8Array): UpstreamResponse {
+  return { ...answer, body: bytesSource(bytes) };
+}

@@ -1,0 +1,32 @@
+/** What the gateway is made of. app.ts builds the parts; the files of this folder share them. */
+
+import type { Auth } from "../auth/auth.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Cache } from "../cache/cache.ts";
+import type { Coalescer } from "../coalesce/coalescer.ts";
+import type { UpstreamTransport } from "../upstream/transport.ts";
+import type { GatewayObserver } from "./accounting.ts";
+import type { Lessons } from "./lessons.ts";
+import type { Responder } from "./respond.ts";
+
+export interface GatewayOptions {
+  /** Keys under this domain's sub-domains are addressed virtual-host style; undefined: path style only. */
+  readonly virtualHostDomain: string | undefined;
+  /** Requests of clients answered at the same time; below 0: no limit. */
+  readonly inflightMax: number;
+  /** How long a request waits for another's answer to teach its key or grant. */
+  readonly lessonTimeoutMs: number;
+  /** Names this node in `x-amz-id-2`. */
+  readonly hostId: string;
+}
+
+export interface Parts {
+  readonly auth: Auth;
+  readonly cache: Cache;
+  readonly flights: Coalescer;
+  readonly upstream: UpstreamTransport;
+  readonly lessons: Lessons;
+  readonly respond: Responder;
+  readonly observer: GatewayObserver;
+  readonly clock: Clock;
+}

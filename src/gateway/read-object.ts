@@ -1,0 +1,126 @@
+/**
+ * GET and HEAD of an object: look up, decide, and serve, revalidate or fetch.
+ *
+ * Sharing starts after authorization (decision A5). Only a proven signature with a live
+ * grant, or an anonymous read of what is proven public, may touch an entry or a flight;
+ * everybody else goes upstream alone, on their own signature, and the answer teaches.
+ */
+
+import { unreachable } from "../base/assert.ts";
+import { readWishes, type ReadWishes } from "../cache/decision.ts";
+import type { Reply } from "../http/exchange.ts";
+import { s3Error } from "../s3/error.ts";
+import { objectIdString } from "../s3/object-id.ts";
+import type { StoredObject } from "../storage/storage.ts";
+import type { ReadState, XCache } from "./exchange-state.ts";
+import { fetchShared } from "./fetch-and-fill.ts";
+import type { Parts } from "./parts.ts";
+import { readAlone } from "./read-alone.ts";
+import { revalidate } from "./revalidate.ts";
+import { mayShare, serveEntry } from "./serve-entry.ts";
+
+/** Synchronous on a hit that needs no disk check. */
+export function readObject(state: ReadState, parts: Parts): Reply | Promise<Reply> {
+  const { operation, inbound } = state;
+  if (!operation.isPlain) return readAlone(state, parts, "MISS", "variant", { mayStore: false });
+
+  const wishes = readWishes(inbound.fields);
+  if (operation.overrides.length > 0 && state.who.kind !== "valid") {
+    // S3 refuses overrides on unsigned requests; whether this one is signed upstream knows.
+    return readAlone(state, parts, missLabel(wishes, parts), "overrides", { mayStore: false });
+  }
+  const entry = parts.cache.lookup(operation.id, inbound.fields);
+  if (!mayShare(state, parts, entry)) return learnFirst(state, parts, wishes);
+  return readAuthorized(state, parts, wishes, entry);
+}
+
+/** For a reader that may have the object: whatever is fastest. */
+function readAuthorized(
+  state: ReadState,
+  parts: Parts,
+  wishes: ReadWishes,
+  entry: StoredObject | undefined,
+): Reply | Promise<Reply> {
+  const decision = parts.cache.decide(entry, wishes);
+  switch (decision.kind) {
+    case "hit": {
+      const reply = serveEntry(state, parts, decision.entry);
+      if (reply instanceof Promise) {
+        return reply.then((served) => served ?? fetchMissing(state, parts, "body_gone"));
+      }
+      return reply ?? fetchMissing(state, parts, "body_gone");
+    }
+    case "revalidate":
+      return confirmed(state, parts, wishes, decision.entry, decision.because);
+    case "miss":
+      if (wishes.onlyIfCached) return parts.respond.error(state, s3Error("GatewayTimeout"));
+      return fetchMissing(state, parts, "cold");
+    case "bypass":
+      return readAlone(state, parts, "BYPASS", "no_store", { mayStore: false });
+    case "disabled":
+      return fetchShared(state, parts, "DISABLED", "disabled");
+    default:
+      return unreachable(decision);
+  }
+}
+
+/** Somebody else may be confirming the same entry; then its outcome is looked at like any entry. */
+async function confirmed(
+  state: ReadState,
+  parts: Parts,
+  wishes: ReadWishes,
+  entry: StoredObject,
+  because: "client" | "expired",
+): Promise<Reply> {
+  const reply = await revalidate(state, parts, entry, because);
+  if (reply !== "look-again") return reply;
+  return readAuthorized(
+    state,
+    parts,
+    wishes,
+    parts.cache.lookup(state.operation.id, state.inbound.fields),
+  );
+}
+
+function fetchMissing(state: ReadState, parts: Parts, reason: string): Promise<Reply> {
+  return fetchShared(state, parts, "MISS", reason);
+}
+
+/**
+ * Nothing proves yet that this asker may read. One request per key and bucket goes
+ * upstream and teaches; the others wait for its answer and are judged again.
+ */
+async function learnFirst(state: ReadState, parts: Parts, wishes: ReadWishes): Promise<Reply> {
+  const { auth, lessons, cache } = parts;
+  const { operation, inbound } = state;
+  const xCache = missLabel(wishes, parts);
+  const topic = lessonTopic(state, parts);
+  if (topic === undefined || wishes.noStore || !cache.isEnabled) {
+    return readAlone(state, parts, xCache, "authz", { mayStore: !wishes.noStore });
+  }
+  const running = lessons.running(topic);
+  if (running === undefined) {
+    const lesson = lessons.begin(topic);
+    return readAlone(state, parts, xCache, "authz", { mayStore: true, lesson });
+  }
+  await running;
+  const again = auth.authenticate(inbound, state.target);
+  if (again.kind === "s3-error") return parts.respond.error(state, again);
+  state.who = again;
+  const entry = cache.lookup(operation.id, inbound.fields);
+  if (mayShare(state, parts, entry)) return readAuthorized(state, parts, wishes, entry);
+  return readAlone(state, parts, xCache, "authz", { mayStore: true });
+}
+
+/** What the lesson is about; undefined when no answer to another request could teach it. */
+function lessonTopic(state: ReadState, parts: Parts): string | undefined {
+  const { who, operation } = state;
+  if (who.kind === "anonymous") return `anonymous ${objectIdString(operation.id)}`;
+  if (parts.auth.lesson(who, operation.id.bucket) === "known") return undefined;
+  return `${who.accessKeyId} ${operation.id.bucket}`;
+}
+
+function missLabel(wishes: ReadWishes, parts: Parts): XCache {
+  if (!parts.cache.isEnabled) return "DISABLED";
+  return wishes.noStore ? "BYPASS" : "MISS";
+}

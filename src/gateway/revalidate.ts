@@ -1,0 +1,159 @@
+/**
+ * Revalidation: an entry that is stale, or that the client distrusts, is confirmed by
+ * upstream before it is used (RFC 9111 §4.3), with the rights of the asker and no wider.
+ *
+ *   304              the entry is renewed and served: HIT
+ *   200              another version: it replaces the entry while it streams: REVALIDATED
+ *   404              the object is gone, and so is the entry
+ *   403              this asker lost the right; auth has learned it, the answer is relayed
+ *   5xx, no answer   the stale copy is served, marked, for `cache.stale_if_error`
+ */
+
+import type { Reply } from "../http/exchange.ts";
+import { objectIdString } from "../s3/object-id.ts";
+import { s3Error } from "../s3/error.ts";
+import type { StoredObject } from "../storage/storage.ts";
+import type { UpstreamResponse } from "../upstream/transport.ts";
+import type { ReadState } from "./exchange-state.ts";
+import { departOrRelay, forgetWhenGone, sendOnBehalf } from "./departure.ts";
+import { fetchShared } from "./fetch-and-fill.ts";
+import { relayAnswer } from "./forward.ts";
+import type { Parts } from "./parts.ts";
+import { readAlone } from "./read-alone.ts";
+import { serveEntry } from "./serve-entry.ts";
+
+/** RFC 9111 §5.5 (of RFC 7234): the copy could not be confirmed. */
+const STALE_WARNING = ["Warning", '111 - "Revalidation Failed"'];
+
+/** Expired entries being confirmed: the others wait and look again. By parts, so that tests share nothing. */
+const confirming = new WeakMap<Parts, Map<string, Promise<void>>>();
+
+/** Confirms `entry`; "look-again" when somebody else has just done so, with whatever result. */
+export async function revalidate(
+  state: ReadState,
+  parts: Parts,
+  entry: StoredObject,
+  because: "client" | "expired",
+): Promise<Reply | "look-again"> {
+  state.reason = because;
+  if (because === "client") return confirm(state, parts, entry);
+
+  const running = confirming.get(parts) ?? new Map<string, Promise<void>>();
+  confirming.set(parts, running);
+  const name = `${state.who.kind === "anonymous" ? "anonymous" : "signed"} ${objectIdString(entry.id)}`;
+  const earlier = running.get(name);
+  if (earlier !== undefined) {
+    await earlier;
+    const now = parts.cache.lookup(entry.id, state.inbound.fields);
+    const isConfirmed = now !== undefined && now.storedAtMs !== entry.storedAtMs;
+    if (isConfirmed || now === undefined) return "look-again";
+    return confirm(state, parts, entry);
+  }
+  const { promise, resolve } = Promise.withResolvers<void>();
+  running.set(name, promise);
+  try {
+    return await confirm(state, parts, entry);
+  } finally {
+    running.delete(name);
+    resolve();
+  }
+}
+
+async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Promise<Reply> {
+  const { cache, observer, flights } = parts;
+  const permit = cache.permit(entry.id);
+  if (!state.enterUpstream()) return parts.respond.error(state, s3Error("SlowDown"));
+  observer.revalidation("triggered");
+
+  const method = state.inbound.method === "HEAD" ? "HEAD" : "GET";
+  const validators = ["If-None-Match", entry.etag];
+  if (entry.lastModified !== undefined) validators.push("If-Modified-Since", entry.lastModified);
+  let answer: UpstreamResponse | undefined;
+  try {
+    answer = await sendOnBehalf(state, parts, validators, method);
+  } catch (failure) {
+    return serveStale(state, parts, entry, () => {
+      throw failure;
+    });
+  }
+  if (answer === undefined) {
+    // The asker's key for today is not learned: its own request has to do.
+    return readAlone(state, parts, "MISS", "authz", { mayStore: true });
+  }
+  if (answer.status === 304) {
+    answer.body.close();
+    observer.revalidation("not_modified");
+    const renewed = cache.isValid(permit)
+      ? cache.refresh(entry, answer.headers, isStillPublic(state, entry))
+      : undefined;
+    // A write came in between, or the entry was evicted: what upstream confirmed is not here.
+    if (renewed === undefined) return fetchShared(state, parts, "MISS", "expired");
+    observer.revalidatedHit();
+    return (
+      (await serveEntry(state, parts, renewed)) ?? fetchShared(state, parts, "MISS", "body_gone")
+    );
+  }
+  if (answer.status >= 500) {
+    const failed = answer;
+    return serveStale(state, parts, entry, () => relayAnswer(state, parts, failed, "MISS"));
+  }
+  if (answer.status === 200) {
+    observer.revalidation("updated");
+    cache.forget(entry);
+    flights.detach(entry.id);
+    if (method === "HEAD") return relayAnswer(state, parts, answer, "REVALIDATED");
+    return replaced(state, parts, permit, answer);
+  }
+  observer.revalidation("failed");
+  forgetWhenGone(state, parts, answer);
+  return relayAnswer(state, parts, answer, "MISS");
+}
+
+/** The new version streams to the client, in the representation it asked for, and into the cache. */
+async function replaced(
+  state: ReadState,
+  parts: Parts,
+  permit: ReturnType<Parts["cache"]["permit"]>,
+  answer: UpstreamResponse,
+): Promise<Reply> {
+  const flight = parts.flights.create();
+  const reply = await departOrRelay(state, parts, flight, permit, answer, "REVALIDATED");
+  const { head } = flight;
+  if (head?.sizeBytes === undefined || !asksForLess(state)) return reply;
+  const own = parts.respond.fromFlight(state, head, head.sizeBytes, "REVALIDATED", (range) =>
+    flight.reader(range),
+  );
+  // The reader of the whole object is not needed: this client wants a part, or nothing.
+  if (reply.body.kind === "stream") reply.body.source.close();
+  return own;
+}
+
+function asksForLess(state: ReadState): boolean {
+  const { fields } = state.inbound;
+  return (
+    state.operation.overrides.length > 0 ||
+    ["range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"].some(
+      (name) => fields.has(name),
+    )
+  );
+}
+
+/** An anonymous 304 proves again that everybody may read; a signed one says nothing about that. */
+function isStillPublic(state: ReadState, entry: StoredObject): boolean {
+  return state.who.kind === "anonymous" || entry.isPublic;
+}
+
+async function serveStale(
+  state: ReadState,
+  parts: Parts,
+  entry: StoredObject,
+  otherwise: () => Reply,
+): Promise<Reply> {
+  parts.observer.revalidation("failed");
+  if (!parts.cache.mayServeStale(entry)) return otherwise();
+  state.reason = "stale_if_error";
+  const reply = await serveEntry(state, parts, entry, STALE_WARNING);
+  if (reply === undefined) return otherwise();
+  parts.observer.staleServed(entry.id);
+  return reply;
+}
