@@ -126,7 +126,7 @@ stage_config() {
     made_config_dir=$config_dir
   fi
   staged_config=$(mktemp "$config_dir/.tag-config.XXXXXX" 2>/dev/null) || cannot_write "$config_dir" TAG_CONFIG
-  "$staged_binary/tag" config init --stdout >"$staged_config" 2>/dev/null || fail "$file could not write the default configuration"
+  "$staged_binary/tag" config init - >"$staged_config" 2>/dev/null || fail "$file could not write the default configuration"
   chmod 644 "$staged_config"
   config_state=written
 }

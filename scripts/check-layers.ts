@@ -27,17 +27,17 @@ const ROWS: readonly (readonly string[])[] = [
 ];
 
 /**
- * The public files of each service module. A module that is not listed is a library: any of its
- * files may be imported from above.
+ * The public files of each service module. A module that is not listed has no door: any of its
+ * files may be imported from above. That are the libraries, and config, whose only users are the
+ * command line and the composition root.
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
-  config: ["load.ts", "options.ts"],
   server: ["listener.ts", "ops.ts"],
   gateway: ["gateway.ts"],
   auth: ["auth.ts"],
-  cache: ["cache.ts", "decision.ts"],
+  cache: ["cache.ts", "decision.ts", "entry.ts"],
   cluster: ["cluster.ts", "transports.ts"],
-  coalesce: ["coalescer.ts"],
+  coalesce: ["coalescer.ts", "flight.ts"],
   upstream: ["upstream.ts", "transport.ts"],
   origin: ["origin.ts"],
   storage: ["storage.ts", "open.ts"],

@@ -19,7 +19,7 @@ const FILE = `tag-${process.platform}-${process.arch === "x64" ? "amd64" : proce
 const STAND_IN = `#!/bin/sh
 case "$*" in
   --version) printf 'TAG (Tigris Acceleration Gateway)\\n  Version:    9.9.9\\n' ;;
-  'config init --stdout') echo 'server:'; echo '  http_port: 8080' ;;
+  'config init -') echo 'server:'; echo '  http_port: 8080' ;;
   *) exit 2 ;;
 esac
 `;
