@@ -10,7 +10,7 @@ import { expandEnvironment } from "./expand.ts";
 import { Collector } from "./layer.ts";
 import type { Environment, Layer } from "./layer.ts";
 import { nearest } from "./nearest.ts";
-import type { KeyPair, Option, PairRights } from "./option.ts";
+import type { KeyPair, Option, PairRight } from "./option.ts";
 import type { OptionPath } from "./options.ts";
 import { isOptionPath, OPTION_ROWS, OPTIONS } from "./options.ts";
 import type { ConfigProblem, Source } from "./problem.ts";
@@ -57,7 +57,7 @@ const PAIR_KEYS = [
 ] as const;
 type PairKey = (typeof PAIR_KEYS)[number];
 
-const RIGHTS: readonly PairRights[] = ["none", "read", "read-write"];
+const RIGHTS: readonly PairRight[] = ["read", "write", "own"];
 
 /** Walks the tree of one file along the option table. */
 class FileReader {
@@ -149,6 +149,7 @@ class FileReader {
     }
     const texts = new Map<PairKey, string>();
     let buckets: readonly string[] = ["*"];
+    let rights: readonly PairRight[] = ["own"];
     const lineOfKey = new Map<string, number>();
     for (const { key, at, value } of tree.entries) {
       const keyPath = `${path}.${key}`;
@@ -157,10 +158,9 @@ class FileReader {
       if (known === undefined) {
         this.#fail("malformed", keyPath, at, "unknown key", suggest(nearest(key, PAIR_KEYS)));
       } else if (known === "buckets") {
-        const items = value.kind === "list" ? value.items : [value];
-        buckets = items
-          .map((item) => this.#scalar(item, keyPath, "must be a list of bucket names"))
-          .filter((item) => item !== undefined);
+        buckets = this.#texts(value, keyPath);
+      } else if (known === "rights") {
+        rights = this.#rights(value, keyPath);
       } else {
         const text = this.#scalar(value, keyPath, "must be a single value");
         if (text !== undefined && text !== "") texts.set(known, text.trim());
@@ -170,18 +170,6 @@ class FileReader {
     const secretAccessKey = texts.get("secret_access_key");
     if (accessKeyId === undefined || secretAccessKey === undefined) {
       this.#fail("malformed", path, tree.at, "needs access_key_id and secret_access_key");
-      return undefined;
-    }
-    const writtenRights = texts.get("rights") ?? "read-write";
-    const rights = RIGHTS.find((candidate) => candidate === writtenRights);
-    if (rights === undefined) {
-      const choices = RIGHTS.join(", ");
-      this.#fail(
-        "refused",
-        `${path}.rights`,
-        tree.at,
-        `"${writtenRights}" must be one of ${choices}`,
-      );
       return undefined;
     }
     const upstreamAccessKeyId = texts.get("upstream_access_key_id");
@@ -202,6 +190,24 @@ class FileReader {
       upstreamSecretAccessKey:
         upstreamSecret === undefined ? undefined : new Secret(upstreamSecret),
     };
+  }
+
+  /** The items of a list; a single value is a list of one. */
+  #texts(tree: Tree, path: string): readonly string[] {
+    const items = tree.kind === "list" ? tree.items : [tree];
+    return items
+      .map((item) => this.#scalar(item, path, "must be a list of texts"))
+      .filter((item) => item !== undefined);
+  }
+
+  #rights(tree: Tree, path: string): readonly PairRight[] {
+    const rights: PairRight[] = [];
+    for (const word of this.#texts(tree, path)) {
+      const right = RIGHTS.find((candidate) => candidate === word);
+      if (right !== undefined) rights.push(right);
+      else this.#fail("refused", path, tree.at, `"${word}" must be read, write or own`);
+    }
+    return rights;
   }
 
   #isRepeated(lineOfKey: Map<string, number>, key: string, path: string, at: Position): boolean {

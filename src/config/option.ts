@@ -20,8 +20,8 @@ export type OptionKind =
   | "secret"
   | "pairs";
 
-/** May a holder of a key pair read, or also write, the buckets it is for. */
-export type PairRights = "none" | "read" | "read-write";
+/** What the holder of a key pair may do in the buckets it is for; `own` is everything. */
+export type PairRight = "read" | "write" | "own";
 
 /** A key pair the gateway (or the dev origin) knows by configuration. */
 export interface KeyPair {
@@ -31,7 +31,8 @@ export interface KeyPair {
   readonly sessionToken: Secret | undefined;
   /** Bucket names the rights hold for; `["*"]` means every bucket. */
   readonly buckets: readonly string[];
-  readonly rights: PairRights;
+  /** Empty: the pair is known and may do nothing. */
+  readonly rights: readonly PairRight[];
   /** The pair that signs upstream for this client, when it is another one. */
   readonly upstreamAccessKeyId: string | undefined;
   readonly upstreamSecretAccessKey: Secret | undefined;
@@ -66,6 +67,8 @@ interface Numeric {
 export interface Option<K extends OptionKind = OptionKind, T = unknown> extends Common<T>, Numeric {
   readonly kind: K;
   readonly choices?: readonly string[];
+  /** What stands between the items of a list written as one text; a comma when absent. */
+  readonly separator?: string;
 }
 
 export const text = (row: Common<string>): Option<"text", string> => ({ kind: "text", ...row });
@@ -100,7 +103,7 @@ export const choice = <const C extends string>(
 ): Option<"choice", C> => ({ kind: "choice", ...row });
 
 export const list = (
-  row: Omit<Common<readonly string[]>, "default">,
+  row: Omit<Common<readonly string[]>, "default"> & { readonly separator?: string },
 ): Option<"list", readonly string[]> => ({ kind: "list", default: [], ...row });
 
 export const secret = (

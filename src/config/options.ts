@@ -97,7 +97,7 @@ export const OPTIONS = {
     help: "Client connections open at once on one port; more are closed as they arrive.",
   }),
   "server.header_timeout": duration({
-    default: 30 * SECOND,
+    default: 20 * SECOND,
     min: 1,
     env: "TAG_HEADER_TIMEOUT",
     help: "Time a client may take to send the header of a request.",
@@ -213,8 +213,8 @@ export const OPTIONS = {
   "credentials.pairs": pairs({
     help:
       "Signing mode: further pairs clients may use. Each has access_key_id and secret_access_key, and " +
-      'optionally buckets (default ["*"]), rights (none, read or read-write, the default), ' +
-      "session_token, and upstream_access_key_id with upstream_secret_access_key when another pair " +
+      'optionally buckets (default ["*"]), rights (a list of read, write, own; default [own], which ' +
+      "is everything), session_token, and upstream_access_key_id with upstream_secret_access_key when another pair " +
       "signs upstream.",
   }),
   "credentials.authz_cache_ttl": duration({
@@ -402,13 +402,14 @@ export const OPTIONS = {
   }),
 
   // --------------------------------------------------------------------- log
-  "log.level": choice({
-    choices: ["debug", "info", "warn", "error"],
+  "log.level": text({
     default: "info",
     env: "TAG_LOG_LEVEL",
     flag: "log-level",
     isHot: true,
-    help: "error: a person should act; warn: degraded; info: life cycle; debug: per request.",
+    help:
+      "error: a person should act; warn: degraded; info: life cycle and access; debug: per request. " +
+      "A module can have its own: info,upstream=debug.",
   }),
   "log.format": choice({
     choices: ["json", "console"],
@@ -438,7 +439,8 @@ export const OPTIONS = {
   }),
   "origin.faults": list({
     env: "TAG_ORIGIN_FAULTS",
-    help: "Dev origin: fault rules, as tag dev --fault takes them.",
+    separator: ";",
+    help: "Dev origin: fault rules as tag dev --fault takes them; in the variable separated by semicolons.",
   }),
   "origin.pairs": pairs({
     help:

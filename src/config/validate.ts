@@ -8,6 +8,7 @@
 
 import { isIP } from "node:net";
 
+import { parseLogFilter } from "../observability/log.ts";
 import type { Option } from "./option.ts";
 import type { Config, OptionPath } from "./options.ts";
 import { OPTIONS } from "./options.ts";
@@ -33,6 +34,8 @@ export function validate(config: Config, sources: Sources): readonly ConfigProbl
   checkUpstream(config, refuse);
   checkCredentials(config, refuse, advise);
   checkCache(config, refuse, advise);
+  const filter = parseLogFilter(config.log.level);
+  if (filter.kind === "problem") refuse("log.level", filter.problem);
   for (const path of sources.keys()) {
     const option: Option = OPTIONS[path];
     if (option.inertBecause !== undefined) advise(path, `has no effect: ${option.inertBecause}`);

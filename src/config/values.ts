@@ -49,7 +49,7 @@ export function readValue(option: Option, written: string, isOpposite = false): 
       return {
         kind: "value",
         value: text
-          .split(",")
+          .split(option.separator ?? ",")
           .map((item) => item.trim())
           .filter((item) => item !== ""),
       };
@@ -142,10 +142,10 @@ export function formatValue(option: Option, value: unknown): string {
     case "secret":
       return (value as Secret).fingerprint();
     case "list":
-      return (value as readonly string[]).join(",");
+      return (value as readonly string[]).join(option.separator ?? ",");
     case "pairs":
       return (value as readonly KeyPair[])
-        .map((pair) => `${pair.accessKeyId}(${pair.rights} ${pair.buckets.join(",")})`)
+        .map((pair) => `${pair.accessKeyId}(${pair.rights.join("+")} ${pair.buckets.join(",")})`)
         .join(" ");
     case "text":
     case "boolean":

@@ -1,0 +1,136 @@
+/**
+ * What `tag cache stats` reports: the store as it is on disk, read beside a running
+ * server or without one, and the counters of the server when it answers.
+ */
+
+import type { Config } from "../config/options.ts";
+import { CliError } from "./exit-codes.ts";
+import { ask, localServerUrl } from "./local-server.ts";
+
+export interface TierReport {
+  readonly tier: string;
+  readonly entries: number;
+  readonly logicalBytes: number;
+}
+
+export interface BucketReport {
+  readonly bucket: string;
+  readonly entries: number;
+  readonly logicalBytes: number;
+}
+
+export interface StoreReport {
+  readonly folder: string;
+  /** False: there is no store in the folder (yet); everything else is zero. */
+  readonly isPresent: boolean;
+  readonly entries: number;
+  readonly logicalBytes: number;
+  readonly physicalBytes: number;
+  /** Undefined while it is neither configured nor chosen by a first start. */
+  readonly capacityBytes: number | undefined;
+  readonly tiers: readonly TierReport[];
+  /** The largest first. */
+  readonly buckets: readonly BucketReport[];
+}
+
+/** Counters of the running server since its start. */
+export interface LiveReport {
+  readonly url: string;
+  readonly hits: number;
+  readonly misses: number;
+  /** Undefined while there was neither a hit nor a miss. */
+  readonly hitRatio: number | undefined;
+  readonly inflightRequests: number;
+  readonly evictedEntries: number;
+}
+
+export interface CacheReport {
+  readonly store: StoreReport;
+  /** Undefined when no server answers. */
+  readonly live: LiveReport | undefined;
+}
+
+/** Long enough for a busy server, short enough for cron. */
+const LIVE_TIMEOUT_MS = 1_000;
+
+/** Throws `CliError` "io" when there is a store that cannot be read. */
+export async function reportCache(config: Config): Promise<CacheReport> {
+  const [store, live] = await Promise.all([reportStore(config), reportLive(config)]);
+  return { store, live };
+}
+
+async function reportStore({ cache }: Config): Promise<StoreReport> {
+  const { openCatalogReader } = await import("../storage/open.ts");
+  const configured = cache.maxDiskUsageBytes > 0 ? cache.maxDiskUsageBytes : undefined;
+  const empty: StoreReport = {
+    folder: cache.diskPath,
+    isPresent: false,
+    entries: 0,
+    logicalBytes: 0,
+    physicalBytes: 0,
+    capacityBytes: configured,
+    tiers: [],
+    buckets: [],
+  };
+  try {
+    const reader = openCatalogReader(cache.diskPath);
+    if (reader === undefined) return empty;
+    try {
+      const { tiers, buckets, physicalBytes, capacityBytes } = reader.summary();
+      return {
+        ...empty,
+        isPresent: true,
+        entries: sum(tiers, (tier) => tier.entries),
+        logicalBytes: sum(tiers, (tier) => tier.logicalBytes),
+        physicalBytes,
+        capacityBytes: capacityBytes ?? configured,
+        tiers,
+        buckets: buckets.toSorted((a, b) => b.logicalBytes - a.logicalBytes),
+      };
+    } finally {
+      reader.close();
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CliError("io", `cannot read the cache in ${cache.diskPath}: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+async function reportLive(config: Config): Promise<LiveReport | undefined> {
+  const url = localServerUrl(config);
+  if (url === undefined) return undefined;
+  const answer = await ask(`${url}/metrics`, LIVE_TIMEOUT_MS);
+  if (answer.kind !== "answered" || answer.status !== 200) return undefined;
+  const total = totalsOf(answer.text);
+  // Something else may listen on that port.
+  if (!total.has("tag_cache_hits_total")) return undefined;
+  const count = (name: string): number => total.get(name) ?? 0;
+  const hits = count("tag_cache_hits_total");
+  const misses = count("tag_cache_misses_total");
+  return {
+    url,
+    hits,
+    misses,
+    hitRatio: hits + misses === 0 ? undefined : hits / (hits + misses),
+    inflightRequests: count("tag_inflight_requests"),
+    evictedEntries: count("tag_cache_evictions_total"),
+  };
+}
+
+/** The sum over all labels of every sample in a Prometheus text. */
+export function totalsOf(text: string): ReadonlyMap<string, number> {
+  const totals = new Map<string, number>();
+  for (const line of text.split("\n")) {
+    const match = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? (\S+)/.exec(line);
+    if (match === null) continue;
+    const [, name = "", number = ""] = match;
+    const value = Number(number);
+    if (Number.isFinite(value)) totals.set(name, (totals.get(name) ?? 0) + value);
+  }
+  return totals;
+}
+
+const sum = <T>(items: readonly T[], pick: (item: T) => number): number =>
+  items.reduce((total, item) => total + pick(item), 0);

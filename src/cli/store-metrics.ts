@@ -1,0 +1,78 @@
+/**
+ * The metrics of `tag cache stats --prometheus`: what the store on disk holds, for the
+ * textfile collector of node_exporter. Their prefix is `tag_store_`, so that they do
+ * not meet those a running server gives at /metrics.
+ */
+
+import type { MetricFamily } from "../observability/metrics.ts";
+import type { CacheReport } from "./cache-report.ts";
+
+export const STORE_METRICS = [
+  {
+    name: "tag_store_up",
+    type: "gauge",
+    labels: [],
+    help: "1 while the server of this configuration answers, 0 while it does not.",
+  },
+  {
+    name: "tag_store_entries",
+    type: "gauge",
+    labels: ["tier"],
+    help: "Objects in the cache, by tier.",
+  },
+  {
+    name: "tag_store_logical_bytes",
+    type: "gauge",
+    labels: ["tier"],
+    help: "Body bytes of the objects in the cache, by tier.",
+  },
+  {
+    name: "tag_store_physical_bytes",
+    type: "gauge",
+    labels: [],
+    help: "Bytes on disk under the cache folder.",
+  },
+  {
+    name: "tag_store_capacity_bytes",
+    type: "gauge",
+    labels: [],
+    help: "The cap on them; absent while it is not known.",
+  },
+  {
+    name: "tag_store_hits_total",
+    type: "counter",
+    labels: [],
+    help: "Answers with X-Cache: HIT since the server started; absent while it is down.",
+  },
+  {
+    name: "tag_store_misses_total",
+    type: "counter",
+    labels: [],
+    help: "Answers with X-Cache: MISS since the server started; absent while it is down.",
+  },
+] as const satisfies readonly MetricFamily[];
+
+type Sample = readonly [labels: string, value: number | undefined];
+
+/** The textfile. Families without a value are left out. */
+export function renderTextfile({ store, live }: CacheReport): string {
+  const byTier = (pick: (tier: CacheReport["store"]["tiers"][number]) => number): Sample[] =>
+    store.tiers.map((tier) => [`{tier="${tier.tier}"}`, pick(tier)]);
+  const samples: Record<(typeof STORE_METRICS)[number]["name"], readonly Sample[]> = {
+    tag_store_up: [["", live === undefined ? 0 : 1]],
+    tag_store_entries: byTier((tier) => tier.entries),
+    tag_store_logical_bytes: byTier((tier) => tier.logicalBytes),
+    tag_store_physical_bytes: [["", store.physicalBytes]],
+    tag_store_capacity_bytes: [["", store.capacityBytes]],
+    tag_store_hits_total: [["", live?.hits]],
+    tag_store_misses_total: [["", live?.misses]],
+  };
+  let text = "";
+  for (const { name, type, help } of STORE_METRICS) {
+    const present = samples[name].filter(([, value]) => value !== undefined);
+    if (present.length === 0) continue;
+    text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+    for (const [labels, value] of present) text += `${name}${labels} ${value}\n`;
+  }
+  return text;
+}
