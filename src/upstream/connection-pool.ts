@@ -13,7 +13,8 @@
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
-import { Connection, type ConnectTarget, type ConnectionOwner } from "./connection.ts";
+import { Connection, type ConnectionOwner } from "./connection.ts";
+import type { ConnectTarget } from "./endpoint.ts";
 import type { ExchangeLimits } from "./exchange.ts";
 
 export interface PoolOptions {

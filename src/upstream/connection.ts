@@ -9,25 +9,10 @@
  */
 
 import { GatewayError } from "../base/errors.ts";
+import type { ConnectTarget } from "./endpoint.ts";
 import { Exchange, type ExchangeLimits, type ExchangeOutcome, type Wire } from "./exchange.ts";
 import type { RequestHead } from "./request-head.ts";
 import type { UpstreamRequest, UpstreamResponse } from "./transport.ts";
-
-export interface ConnectTarget {
-  /** Names the target in messages and in the pool: connections of one key are alike. */
-  readonly key: string;
-  /** A name or an address, IPv6 without brackets. */
-  readonly hostname: string;
-  readonly port: number;
-  readonly tls: UpstreamTls | undefined;
-}
-
-export interface UpstreamTls {
-  /** PEM certificates to trust instead of the system's; undefined: the system's. */
-  readonly ca?: string | undefined;
-  /** Default true. False accepts any certificate: for tests and closed networks only. */
-  readonly rejectUnauthorized?: boolean | undefined;
-}
 
 export interface ConnectionOwner {
   /** The exchange ended and the connection may carry another. */

@@ -11,15 +11,13 @@
  * Whether a failed request is worth repeating is decided above, in upstream.ts.
  */
 
-import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode } from "../base/errors.ts";
-import type { ConnectTarget, UpstreamTls } from "./connection.ts";
 import { ConnectionPool } from "./connection-pool.ts";
+import { endpointTarget, hostTarget, type UpstreamTls } from "./endpoint.ts";
 import { encodeRequestHead } from "./request-head.ts";
-import type { UpstreamRequest, UpstreamTransport } from "./transport.ts";
-
-export type { UpstreamTls } from "./connection.ts";
+import { isRepeatable } from "./retry.ts";
+import type { UpstreamTransport } from "./transport.ts";
 
 export interface HttpTransportOptions {
   /** Scheme, host and port to connect to; its path is not looked at. */
@@ -71,24 +69,23 @@ export function createHttpTransport(options: HttpTransportOptions): HttpTranspor
       clock,
     },
   });
-  const ownTarget = endpointTarget(options);
+  const ownTarget = endpointTarget(options.endpoint, options.tls);
 
   return {
     async send(request) {
       try {
         const head = encodeRequestHead(request);
-        const target =
-          request.host === undefined ? ownTarget : otherTarget(request.host, ownTarget);
+        const target = request.host === undefined ? ownTarget : hostTarget(request.host, ownTarget);
         const { signal } = request;
-        const isRepeatable = canRepeat(request);
-        const maxIdleMs = isRepeatable ? Infinity : TRUSTED_IDLE_MS;
+        const mayRepeat = isRepeatable(request);
+        const maxIdleMs = mayRepeat ? Infinity : TRUSTED_IDLE_MS;
         const { connection, isFresh } = await pool.acquire(target, { maxIdleMs, signal });
         try {
           return await connection.send(request, head);
         } catch (error) {
           const isStale =
             !isFresh && !connection.hasReceived && errorCode(error) === "upstream_reset";
-          if (!isStale || !isRepeatable) throw error;
+          if (!isStale || !mayRepeat) throw error;
         }
         // Step 1: the server closes an idle connection. Step 2: we send on it before its close
         // arrives here. Step 3: it answers with a reset, never having seen the request.
@@ -103,28 +100,4 @@ export function createHttpTransport(options: HttpTransportOptions): HttpTranspor
     connectionCount: () => pool.count,
     idleConnectionCount: () => pool.idleCount,
   };
-}
-
-/** Reads without a body may be sent twice: nothing upstream changes by them. */
-function canRepeat(request: UpstreamRequest): boolean {
-  return request.body === null && (request.method === "GET" || request.method === "HEAD");
-}
-
-function endpointTarget({ endpoint, tls }: HttpTransportOptions): ConnectTarget {
-  const isTls = endpoint.protocol === "https:";
-  const port = endpoint.port === "" ? (isTls ? 443 : 80) : Number(endpoint.port);
-  return targetOf(endpoint.hostname, port, isTls ? (tls ?? {}) : undefined);
-}
-
-/** `host` with an optional port of its own; scheme and port otherwise as in `endpoint`. */
-function otherTarget(host: string, endpoint: ConnectTarget): ConnectTarget {
-  const match = /^(\[[^\]]+\]|[^:]+)(?::(\d{1,5}))?$/.exec(host);
-  assert(match !== null, "the host to connect to is a name with an optional port");
-  const port = match[2] === undefined ? endpoint.port : Number(match[2]);
-  return targetOf(match[1] ?? "", port, endpoint.tls);
-}
-
-function targetOf(host: string, port: number, tls: UpstreamTls | undefined): ConnectTarget {
-  const hostname = host.startsWith("[") ? host.slice(1, -1) : host;
-  return { key: `${host}:${port}`, hostname, port, tls };
 }
