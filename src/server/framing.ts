@@ -6,7 +6,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import type { Reply } from "../http/exchange.ts";
-import type { RawHeaders } from "../http/fields.ts";
+import type { Fields, RawHeaders } from "../http/fields.ts";
 
 export type BodyFraming =
   /** Nothing follows the header, whatever it declares. */
@@ -58,6 +58,12 @@ export function frameReply(method: string, reply: Reply): Framing {
   };
 }
 
+/** RFC 9112 §6.3: a request has a body exactly when it says so; zero bytes are none. */
+export function requestHasBody(fields: Fields): boolean {
+  const length = fields.get("content-length");
+  return (length !== undefined && length !== "0") || fields.has("transfer-encoding");
+}
+
 /** RFC 9112 §6.3, rules 1 and 2. */
 function mayHaveBody(method: string, status: number): boolean {
   return method !== "HEAD" && status !== 204 && status !== 304 && status >= 200;
@@ -98,4 +104,10 @@ export function fieldValue(headers: RawHeaders, lowerName: string): string | und
     }
   }
   return undefined;
+}
+
+/** Whether a comma-separated field value has `token`, in any case. */
+export function hasToken(list: string | undefined, token: string): boolean {
+  if (list === undefined) return false;
+  return list.split(",").some((item) => item.trim().toLowerCase() === token);
 }

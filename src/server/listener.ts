@@ -12,6 +12,7 @@
 
 import type { Listener, ListenerOptions } from "./options.ts";
 import { StrictListener } from "./strict.ts";
+import { ZeroCopyListener } from "./zero-copy.ts";
 
 export { DEFAULT_LIMITS, ListenError } from "./options.ts";
 export type {
@@ -25,4 +26,12 @@ export type {
 /** The listener of the S3 port: keeps raw targets, header spelling and declared lengths. */
 export function createStrictListener(options: ListenerOptions): Listener {
   return new StrictListener(options);
+}
+
+/**
+ * The listener of the read port: files go out by sendfile and never enter this process.
+ * Its differences are listed in zero-copy.ts.
+ */
+export function createZeroCopyListener(options: ListenerOptions): Listener {
+  return new ZeroCopyListener(options);
 }

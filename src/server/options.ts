@@ -4,6 +4,7 @@
  * them without importing their own door.
  */
 
+import { GatewayError } from "../base/errors.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Handler } from "../http/exchange.ts";
 
@@ -28,7 +29,10 @@ export interface ListenerLimits {
   readonly unreadBodyBytesMax: number;
   /** Requests one connection may send ahead of their answers; more end it. */
   readonly pipelinedRequestsMax: number;
-  /** Zero-copy only: Bun opens files late, so descriptors are held for so long after a reply. */
+  /**
+   * Zero-copy only: Bun opens a file through our descriptor after the handler returned (measured:
+   * in the same turn of the event loop), so it is held for so long after a reply.
+   */
   readonly fileGraceMs: number;
   /** Zero-copy only: a streamed reply up to here is held back so that its length is right. */
   readonly bufferedReplyBytes: number;
@@ -42,7 +46,7 @@ export const DEFAULT_LIMITS: ListenerLimits = {
   stallTimeoutMs: 60_000,
   unreadBodyBytesMax: 256 * 1024,
   pipelinedRequestsMax: 64,
-  fileGraceMs: 30_000,
+  fileGraceMs: 1000,
   bufferedReplyBytes: 16 * 1024 * 1024,
 };
 
@@ -115,4 +119,20 @@ const LISTEN_CURES: Readonly<Record<string, string>> = {
 function systemCode(cause: unknown): string {
   if (typeof cause !== "object" || cause === null || !("code" in cause)) return "UNKNOWN";
   return String(cause.code);
+}
+
+/** What a body fails with, and a signal aborts with, when the client left. */
+export function clientGone(): GatewayError {
+  return new GatewayError("client_gone", "the client closed the connection");
+}
+
+/** An unexpected error as text for the log. */
+export function describeError(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** A peer's address; a socket bound to "::" shows v4 peers as mapped addresses. */
+export function plainAddress(address: string | undefined): string {
+  if (address === undefined) return "";
+  return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
 }

@@ -37,18 +37,18 @@ export async function pumpSource(
     const chunk = await source.read();
     if (chunk === null) break;
     sentBytes += chunk.length;
-    if (lengthBytes !== undefined && sentBytes > lengthBytes) throw wrongLength(lengthBytes, ">");
+    if (lengthBytes !== undefined && sentBytes > lengthBytes)
+      throw wrongLength(lengthBytes, sentBytes);
     const blocked = sink.write(chunk);
     if (blocked !== undefined) await blocked;
   }
-  if (lengthBytes !== undefined && sentBytes < lengthBytes) throw wrongLength(lengthBytes, "<");
+  if (lengthBytes !== undefined && sentBytes < lengthBytes)
+    throw wrongLength(lengthBytes, sentBytes);
 }
 
-function wrongLength(lengthBytes: number, relation: string): GatewayError {
-  return new GatewayError(
-    "upstream_wrong_length",
-    `body ${relation} declared ${lengthBytes} bytes`,
-  );
+export function wrongLength(lengthBytes: number, actualBytes: number): GatewayError {
+  const relation = actualBytes > lengthBytes ? "more" : "fewer";
+  return new GatewayError("upstream_wrong_length", `${relation} than ${lengthBytes} bytes came`);
 }
 
 /** Sends bytes already in memory in bounded pieces, so that no socket copies all of them. */
@@ -78,6 +78,22 @@ export async function pumpFile(file: FileSlice, sentBytes: number, sink: BodySin
     const [sent] = await Promise.allSettled([sink.write(chunk), next]);
     if (sent.status === "rejected") throw sent.reason;
   }
+}
+
+/** A slice as a source, chunk by chunk through the thread pool. Does not release the slice. */
+export function fileSource(file: FileSlice): ByteSource {
+  let offset = 0;
+  return {
+    async read() {
+      if (offset >= file.lengthBytes) return null;
+      const chunk = await readChunk(file, offset);
+      offset += chunk.length;
+      return chunk;
+    },
+    close() {
+      offset = file.lengthBytes;
+    },
+  };
 }
 
 /** The first chunk of a slice, read on this thread: for small bodies that is the whole of it. */

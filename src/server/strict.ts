@@ -24,9 +24,9 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Inbound, Reply, ReplyBody } from "../http/exchange.ts";
 import { Fields } from "../http/fields.ts";
-import { frameReply } from "./framing.ts";
+import { frameReply, hasToken, requestHasBody } from "./framing.ts";
 import type { BodyFraming, Framing } from "./framing.ts";
-import { DEFAULT_LIMITS, ListenError } from "./options.ts";
+import { DEFAULT_LIMITS, ListenError, clientGone, describeError, plainAddress } from "./options.ts";
 import type { Listener, ListenerLimits, ListenerOptions, TlsMaterial } from "./options.ts";
 import { CHUNK_BYTES, pumpBytes, pumpFile, pumpSource, readFirstChunk } from "./pump.ts";
 import type { BodySink } from "./pump.ts";
@@ -162,7 +162,7 @@ export class StrictListener implements Listener {
       socket.destroy();
       return;
     }
-    this.#connections.set(socket, new Connection(socket.remoteAddress ?? ""));
+    this.#connections.set(socket, new Connection(plainAddress(socket.remoteAddress)));
     socket.once("close", () => this.#connections.delete(socket));
   }
 
@@ -203,8 +203,7 @@ class Connection {
   #isBusy = false;
 
   constructor(remoteAddress: string) {
-    // A socket bound to "::" shows v4 peers as mapped addresses.
-    this.remoteAddress = remoteAddress.replace(/^::ffff:/, "");
+    this.remoteAddress = remoteAddress;
   }
 
   get isIdle(): boolean {
@@ -273,7 +272,7 @@ class Exchange implements Inbound, BodySink {
     this.remoteAddress = remoteAddress;
     this.isSecure = setting.tls !== undefined;
     this.receivedAtMs = setting.clock.monotonicMs();
-    this.body = hasBody(this.fields)
+    this.body = requestHasBody(this.fields)
       ? new RequestBody(request, response, awaitsContinue, setting)
       : null;
   }
@@ -416,14 +415,17 @@ class Exchange implements Inbound, BodySink {
   /** A broken body must never look like a whole one: the connection ends before the length. */
   #cut(error: unknown): void {
     if (!(error instanceof GatewayError)) {
-      this.#setting.log.error("reply body failed", { requestId: this.id, error: describe(error) });
+      this.#setting.log.error("reply body failed", {
+        requestId: this.id,
+        error: describeError(error),
+      });
     }
     this.#response.destroy();
   }
 
   /** The handler threw: we are wrong. The client learns no more than that. */
   #fail(error: unknown): void {
-    this.#setting.log.error("request failed", { requestId: this.id, error: describe(error) });
+    this.#setting.log.error("request failed", { requestId: this.id, error: describeError(error) });
     if (this.#isClosed) return;
     this.#carryOut(INTERNAL_ERROR);
   }
@@ -542,25 +544,6 @@ class RequestBody implements ByteSource {
     this.#wake = undefined;
     timer.cancel();
   }
-}
-
-/** RFC 9112 §6.3: a request has a body exactly when it says so. */
-function hasBody(fields: Fields): boolean {
-  const length = fields.get("content-length");
-  return (length !== undefined && length !== "0") || fields.has("transfer-encoding");
-}
-
-function hasToken(list: string | undefined, token: string): boolean {
-  if (list === undefined) return false;
-  return list.split(",").some((item) => item.trim().toLowerCase() === token);
-}
-
-function clientGone(): GatewayError {
-  return new GatewayError("client_gone", "the client closed the connection");
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
 /** Answers what is not HTTP: nobody can say where the next request would begin, so it ends here. */

@@ -12,6 +12,7 @@ listenerContract({
   noticesLeavingWhileBodyUnread: false,
   allowsHalfClose: false,
   boundsHeaderTime: true,
-  releasesFilesAtOnce: true,
+  pipelines: true,
+  countsConnections: true,
   reloadsTls: true,
 });
