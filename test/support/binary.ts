@@ -51,6 +51,7 @@ export async function startProgram(
       TAG_READ_PORT: "0",
       TAG_BIND_IP: "127.0.0.1",
       TAG_CACHE_DISK_PATH: join(folder, "cache"),
+      TAG_LOG_FORMAT: "json",
       ...env,
     },
     stdin: "ignore",

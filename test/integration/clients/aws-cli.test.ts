@@ -16,9 +16,10 @@ function connect(endpoint: string, folder: string): S3Client {
     AWS_SECRET_ACCESS_KEY: DEV_PAIR.secretAccessKey,
     AWS_DEFAULT_REGION: "auto",
     AWS_MAX_ATTEMPTS: "1",
+    AWS_PAGER: "",
   };
   const aws = (...args: readonly string[]) =>
-    runTool(["aws", "--endpoint-url", endpoint, "--no-cli-pager", ...args], env).catch((error) =>
+    runTool(["aws", "--endpoint-url", endpoint, ...args], env).catch((error) =>
       Promise.reject(new Error(`aws ${args.join(" ")}`, { cause: error })),
     );
   const object = (bucket: string, key: string) => ["--bucket", bucket, "--key", key];

@@ -4,7 +4,16 @@ describeClient({
   name: "rclone",
   isInstalled: Bun.which("rclone") !== null,
   connect,
-  cannotSend: {},
+  cannotSend: {
+    "leading slash": "removes it",
+    "trailing slash": "means a folder",
+    "double slash": "makes it one",
+    "dot segment": "removes it",
+    "dot alone": "removes it",
+    "dot dot segment": "resolves it",
+    "dot dot alone": "resolves it",
+    "leading dot dot": "resolves it",
+  },
 });
 
 function connect(endpoint: string, folder: string): S3Client {
@@ -28,6 +37,8 @@ function connect(endpoint: string, folder: string): S3Client {
     },
     async get(bucket, key, file) {
       await rclone("copyto", remote(bucket, key), file);
+      // To rclone a missing object is an empty folder, and copying that is a success.
+      if (!(await Bun.file(file).exists())) throw new Error(`rclone found no ${key}`);
     },
     async getRange(bucket, key, start, end) {
       const span = ["--offset", String(start), "--count", String(end - start)];

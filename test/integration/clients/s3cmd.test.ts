@@ -7,7 +7,7 @@ describeClient({
   name: "s3cmd",
   isInstalled: Bun.which("s3cmd") !== null,
   connect,
-  cannotSend: {},
+  cannotSend: { "trailing slash": "means a folder" },
 });
 
 function connect(endpoint: string, folder: string): S3Client {
@@ -20,7 +20,6 @@ function connect(endpoint: string, folder: string): S3Client {
     `--host-bucket=${host}`, // without a placeholder: path-style
     "--no-ssl",
     "--no-progress",
-    "--quiet",
   ];
   const env = { HOME: folder, LC_ALL: "C.UTF-8" };
   const s3cmd = (...args: readonly string[]) => runTool(["s3cmd", ...options, ...args], env);
