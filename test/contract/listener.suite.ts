@@ -51,17 +51,6 @@ export interface ListenerTraits {
 }
 
 const MIB = 1024 * 1024;
-const folder = mkdtempSync(join(tmpdir(), "tag-listener-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** A file of `sizeBytes` whose bytes depend on their position. */
-function patternFile(name: string, sizeBytes: number): string {
-  const path = join(folder, name);
-  const bytes = pattern(0, sizeBytes);
-  writeFileSync(path, bytes);
-  return path;
-}
-
 function pattern(offset: number, count: number): Uint8Array {
   const bytes = new Uint8Array(count);
   for (let at = 0; at < count; at += 1)
@@ -167,6 +156,16 @@ function text(body: string): Reply {
 }
 
 export function listenerContract(traits: ListenerTraits): void {
+  const folder = mkdtempSync(join(tmpdir(), "tag-listener-"));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** A file of `sizeBytes` whose bytes depend on their position. */
+  function patternFile(name: string, sizeBytes: number): string {
+    const path = join(folder, name);
+    writeFileSync(path, pattern(0, sizeBytes));
+    return path;
+  }
+
   async function serve(
     handler: Handler,
     overrides: Partial<ListenerOptions> = {},
