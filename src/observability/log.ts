@@ -249,15 +249,21 @@ function renderJson({ timeMs, level, message, bound, fields }: Line): string {
   const line: Record<string, unknown> = { level, time: timeMs / 1000, message };
   addFields(line, bound, level);
   if (fields !== undefined) addFields(line, fields, level);
-  return stringify(line);
+  try {
+    return JSON.stringify(line);
+  } catch {
+    // A cycle or a throwing toJSON in some field: the message at least arrives.
+    return JSON.stringify({ level, time: timeMs / 1000, message, fields: UNWRITABLE });
+  }
 }
+
+const UNWRITABLE = "(cannot be written as JSON)";
 
 function stringify(value: unknown): string {
   try {
     return JSON.stringify(value) ?? "null";
   } catch {
-    // A cycle or a throwing toJSON in some field: one word is better than an exception here.
-    return '"(cannot be written as JSON)"';
+    return JSON.stringify(UNWRITABLE);
   }
 }
 
