@@ -156,8 +156,6 @@ export interface Auth {
    * else is "known": proven and granted, or not to be taught.
    */
   lesson(who: Principal, bucket: string): "known" | "needs-lesson";
-  /** What has to be equal for two requests to be taught by the same lesson. */
-  lessonKey(who: Principal, bucket: string): string;
   /**
    * The client's own request as it goes upstream. The body is taken over unread;
    * an error means that nothing may be sent.

@@ -176,10 +176,6 @@ export class SigningAuth implements Auth {
     return isFruitless ? "known" : "needs-lesson";
   }
 
-  lessonKey(who: Principal, bucket: string): string {
-    return `${bucket}/${this.#clientOf(who)?.upstream.accessKeyId ?? ""}`;
-  }
-
   forward(
     inbound: Inbound,
     target: RawTarget,

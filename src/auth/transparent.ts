@@ -139,12 +139,6 @@ export class TransparentAuth implements Auth {
     return this.#grants.isFruitless(granteeOf(claim), bucket) ? "known" : "needs-lesson";
   }
 
-  lessonKey(who: Principal, bucket: string): string {
-    const claim = teachableClaim(who);
-    if (claim === undefined) return `${bucket}/`;
-    return `${bucket}/${claim.date}/${claim.region}/${granteeOf(claim)}`;
-  }
-
   forward(
     inbound: Inbound,
     target: RawTarget,
