@@ -295,7 +295,7 @@ export class Flight {
   /** Hands a chunk on, less the parts that other legs bring or brought. */
   async #take(leg: Leg, received: Uint8Array): Promise<void> {
     let chunk = received;
-    while (chunk.length > 0 && leg.position < leg.end) {
+    while (leg.isActive && chunk.length > 0 && leg.position < leg.end) {
       const obstacle = this.#takenAhead(leg);
       if (obstacle !== undefined && obstacle.start <= leg.position) {
         const duplicate = obstacle.end - leg.position;
@@ -313,7 +313,7 @@ export class Flight {
       chunk = chunk.subarray(part.length);
       await this.#store(leg, part);
     }
-    if (chunk.length > 0 && leg.end === this.#sizeBytes) {
+    if (leg.isActive && chunk.length > 0 && leg.end === this.#sizeBytes) {
       throw new GatewayError("upstream_wrong_length", "the body is longer than declared");
     }
   }
@@ -395,7 +395,7 @@ export class Flight {
     const gap = this.#assigned().gaps(0, sizeBytes)[0];
     if (gap === undefined) return;
     if (!this.#canFetchParts()) {
-      this.fail(new GatewayError("upstream_wrong_length", "a part of the object is missing"));
+      this.fail(new GatewayError("storage_io", "the rest would have no place to be kept"));
       return;
     }
     this.#startLeg(gap.start, Math.min(gap.end, gap.start + this.#seams.limits.pieceBytes));
@@ -619,7 +619,13 @@ export class FlightReader implements ByteSource {
 
   async read(): Promise<Uint8Array | null> {
     if (this.#isClosed) return null;
-    const bytes = await this.#flight.nextFor(this);
+    let bytes: Uint8Array | null;
+    try {
+      bytes = await this.#flight.nextFor(this);
+    } catch (failure) {
+      this.close(); // a broken reader holds nothing back
+      throw failure;
+    }
     if (bytes === null) {
       this.close();
       return null;
