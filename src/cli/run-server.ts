@@ -45,7 +45,7 @@ export async function runServer(
   const missing = missingCredentials(config, sources);
   if (missing !== undefined) return reportProblems(terminal, [...warnings, missing]);
 
-  const [{ createApp }, { createLog }, { effectiveOptions }] = await Promise.all([
+  const [{ createApp }, { createLog, parseLogFilter }, { effectiveOptions }] = await Promise.all([
     import("../app.ts"),
     import("../observability/log.ts"),
     import("../config/describe.ts"),
@@ -59,10 +59,12 @@ export async function runServer(
   });
   for (const warning of warnings) log.warn(formatProblem(warning));
   const origin = found.path === undefined ? "no file" : `${found.path} (${found.because})`;
+  // A machine gets every option, a person those that somebody set.
+  const options = effectiveOptions(config, sources).filter(
+    ({ path }) => config.log.format === "json" || sources.has(path),
+  );
   log.info(`configuration: ${origin}`, {
-    options: Object.fromEntries(
-      effectiveOptions(config, sources).map(({ path, value }) => [path, value]),
-    ),
+    options: Object.fromEntries(options.map(({ path, value }) => [path, value])),
   });
 
   // Before the start, which may take a while: a signal in between must not be lost.
@@ -89,7 +91,9 @@ export async function runServer(
     }
     try {
       await app.reload(again.config);
+      const filter = parseLogFilter(again.config.log.level);
       log.info("configuration reloaded");
+      if (filter.kind === "filter") log.setFilter(filter.filter);
     } catch (error) {
       log.error(`not reloaded: ${error instanceof Error ? error.message : String(error)}`);
     }

@@ -20,7 +20,7 @@ const start = (
 
 /** Runs a command beside the program, with the program's configuration. */
 async function beside(
-  program: Program,
+  program: Pick<Program, "port" | "folder">,
   words: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ) {
@@ -149,9 +149,13 @@ describe("signals", () => {
     };
     await renew(TLS_ONE);
     const env = { TAG_TLS_CERT_FILE: certificate, TAG_TLS_KEY_FILE: key };
-    await using program = await start(["dev"], env);
+    await using program = await startWithTls(files.path, env);
     expect(await commonNameOf(program.port)).toBe("one");
-    expect((await beside(program, ["health"], env)).exitCode).toBe(0);
+    const asked = await beside({ port: program.port, folder: files.path }, ["health"], env);
+    expect([asked.exitCode, asked.stdout]).toEqual([
+      0,
+      `healthy: https://127.0.0.1:${program.port}/health\n`,
+    ]);
 
     await renew(TLS_TWO);
     process.kill(program.pid, "SIGHUP");
@@ -168,6 +172,31 @@ describe("signals", () => {
     );
   });
 });
+
+/** `tag dev` with TLS; `startProgram` asks over plain HTTP whether it is up. */
+async function startWithTls(folder: string, env: Readonly<Record<string, string>>) {
+  const child = Bun.spawn([process.execPath, MAIN, "dev", "--port", "0", "--read-port", "0"], {
+    cwd: folder,
+    env: { PATH: process.env["PATH"] ?? "", TAG_LOG_FORMAT: "json", ...env },
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  let output = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of child.stderr) {
+    output += decoder.decode(chunk, { stream: true });
+    if (output.includes("TAG is ready")) break;
+  }
+  return {
+    pid: child.pid,
+    port: Number(/"httpPort":(\d+)/.exec(output)?.[1]),
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      await child.exited;
+    },
+  };
+}
 
 /** What a program that does not start wrote. */
 async function failureOf(started: Promise<Program>): Promise<string> {
