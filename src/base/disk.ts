@@ -1,0 +1,329 @@
+/**
+ * The disk, as a seam: the dozen file operations the store is built on, so that a
+ * test can run it on memory, lose unsynced bytes, flip bits and fill it up.
+ *
+ * Small metadata lives in SQLite, which brings its own file access; this seam is
+ * for body bytes. Reads come in a synchronous and an asynchronous form because a
+ * page-cache hit costs less than the way through a thread pool, and only the
+ * caller knows which it expects. Failures throw `storage_io` with the cause kept.
+ */
+
+import { dlopen } from "bun:ffi";
+import { constants as fsConstants } from "node:fs";
+import * as fs from "node:fs";
+import * as os from "node:os";
+import { GatewayError } from "./errors.ts";
+
+/** An open file. Positions and lengths are bytes. */
+export interface DiskFile {
+  readonly path: string;
+  /** Good for `pread` by others until `close`. */
+  readonly descriptor: number;
+  sizeBytes(): number;
+  /** Bytes the file takes on the volume: less than its size when it has holes. */
+  allocatedBytes(): number;
+  /** Fills `target` from `position`; returns fewer bytes only at the end of the file. */
+  readSync(target: Uint8Array, position: number): number;
+  /** `readSync` without blocking the event loop. */
+  read(target: Uint8Array, position: number): Promise<number>;
+  /** Writes all chunks one after the other from `position`; rejects unless every byte was taken. */
+  write(chunks: readonly Uint8Array[], position: number): Promise<void>;
+  /** `write` on the calling thread: right for a few KiB towards the page cache. */
+  writeSync(chunks: readonly Uint8Array[], position: number): void;
+  /** Contents and length are on stable storage when this resolves (fdatasync). */
+  sync(): Promise<void>;
+  /**
+   * Reserves space for `[0, sizeBytes)` and makes the file that long, so that no
+   * later write into it can find the volume full. On platforms without
+   * `fallocate` the file is only made long.
+   */
+  preallocate(sizeBytes: number): void;
+  truncate(sizeBytes: number): void;
+  close(): void;
+}
+
+export interface DiskSpace {
+  readonly totalBytes: number;
+  /** Free for us, the share reserved for root left out. */
+  readonly freeBytes: number;
+}
+
+export interface Disk {
+  /** `create` makes a new, empty file; `update` and `read` need an existing one. Throws `storage_io`. */
+  open(path: string, mode: "create" | "update" | "read"): DiskFile;
+  /** Unlinks; open descriptors stay readable. A file that is not there is a success. */
+  remove(path: string): Promise<void>;
+  /** Makes the folder and its parents. */
+  makeFolder(path: string): void;
+  /** Names in a folder, in no order; empty when there is no such folder. */
+  list(path: string): string[];
+  exists(path: string): boolean;
+  /** Bytes a file takes on the volume, 0 when it is not there. */
+  allocatedBytes(path: string): number;
+  space(path: string): DiskSpace;
+}
+
+const POSIX_BLOCK_BYTES = 512; // the unit of st_blocks, whatever the file system's own block is
+
+export const systemDisk: Disk = {
+  open(path, mode) {
+    const flags =
+      mode === "create"
+        ? fsConstants.O_RDWR | fsConstants.O_CREAT | fsConstants.O_TRUNC
+        : mode === "update"
+          ? fsConstants.O_RDWR
+          : fsConstants.O_RDONLY;
+    try {
+      return new SystemFile(path, fs.openSync(path, flags, 0o600));
+    } catch (error) {
+      throw ioError(`cannot open ${path}`, error);
+    }
+  },
+
+  remove(path) {
+    return new Promise((resolve, reject) => {
+      fs.unlink(path, (error) => {
+        if (error === null || error.code === "ENOENT") resolve();
+        else reject(ioError(`cannot remove ${path}`, error));
+      });
+    });
+  },
+
+  makeFolder(path) {
+    try {
+      fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw ioError(`cannot make folder ${path}`, error);
+    }
+  },
+
+  list(path) {
+    try {
+      return fs.readdirSync(path);
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return [];
+      throw ioError(`cannot list ${path}`, error);
+    }
+  },
+
+  exists(path) {
+    return fs.existsSync(path);
+  },
+
+  allocatedBytes(path) {
+    const status = fs.statSync(path, { throwIfNoEntry: false });
+    return status === undefined ? 0 : status.blocks * POSIX_BLOCK_BYTES;
+  },
+
+  space(path) {
+    try {
+      const volume = fs.statfsSync(path);
+      return {
+        totalBytes: volume.blocks * volume.bsize,
+        freeBytes: volume.bavail * volume.bsize,
+      };
+    } catch (error) {
+      throw ioError(`cannot ask for the free space of ${path}`, error);
+    }
+  },
+};
+
+class SystemFile implements DiskFile {
+  readonly path: string;
+  readonly descriptor: number;
+  #isOpen = true;
+
+  constructor(path: string, descriptor: number) {
+    this.path = path;
+    this.descriptor = descriptor;
+  }
+
+  sizeBytes(): number {
+    return this.#attempt("cannot stat", () => fs.fstatSync(this.descriptor).size);
+  }
+
+  allocatedBytes(): number {
+    return this.#attempt(
+      "cannot stat",
+      () => fs.fstatSync(this.descriptor).blocks * POSIX_BLOCK_BYTES,
+    );
+  }
+
+  readSync(target: Uint8Array, position: number): number {
+    return this.#attempt("cannot read", () => {
+      let done = 0;
+      while (done < target.length) {
+        const count = fs.readSync(
+          this.descriptor,
+          target,
+          done,
+          target.length - done,
+          position + done,
+        );
+        if (count === 0) break;
+        done += count;
+      }
+      return done;
+    });
+  }
+
+  async read(target: Uint8Array, position: number): Promise<number> {
+    let done = 0;
+    while (done < target.length) {
+      const count = await new Promise<number>((resolve, reject) => {
+        fs.read(
+          this.descriptor,
+          target,
+          done,
+          target.length - done,
+          position + done,
+          (error, bytesRead) => {
+            if (error === null) resolve(bytesRead);
+            else reject(ioError(`cannot read ${this.path}`, error));
+          },
+        );
+      });
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    let rest = chunks;
+    let at = position;
+    while (rest.length > 0) {
+      const batch = rest.slice(0, IOV_MAX);
+      const wanted = totalLength(batch);
+      const written = await new Promise<number>((resolve, reject) => {
+        fs.writev(this.descriptor, batch, at, (error, bytesWritten) => {
+          if (error === null) resolve(bytesWritten);
+          else reject(ioError(`cannot write ${this.path}`, error));
+        });
+      });
+      // A short write is how a full volume announces itself; the next one says ENOSPC.
+      if (written === 0 && wanted > 0) throw ioError(`cannot write ${this.path}`, undefined);
+      at += written;
+      rest =
+        written === wanted
+          ? rest.slice(batch.length)
+          : [...afterBytes(batch, written), ...rest.slice(batch.length)];
+    }
+  }
+
+  writeSync(chunks: readonly Uint8Array[], position: number): void {
+    this.#attempt("cannot write", () => {
+      let at = position;
+      for (const chunk of chunks) {
+        let done = 0;
+        while (done < chunk.length) {
+          const count = fs.writeSync(this.descriptor, chunk, done, chunk.length - done, at);
+          if (count === 0) throw new Error("the volume took no bytes");
+          done += count;
+          at += count;
+        }
+      }
+    });
+  }
+
+  sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.fdatasync(this.descriptor, (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(ioError(`cannot sync ${this.path}`, error));
+      });
+    });
+  }
+
+  preallocate(sizeBytes: number): void {
+    this.#attempt("cannot reserve space for", () => reserve(this.descriptor, sizeBytes));
+    if (this.sizeBytes() < sizeBytes) this.truncate(sizeBytes);
+  }
+
+  truncate(sizeBytes: number): void {
+    this.#attempt("cannot truncate", () => fs.ftruncateSync(this.descriptor, sizeBytes));
+  }
+
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#attempt("cannot close", () => fs.closeSync(this.descriptor));
+  }
+
+  #attempt<T>(what: string, run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      throw ioError(`${what} ${this.path}`, error);
+    }
+  }
+}
+
+/** Linux takes at most this many buffers in one `pwritev`. */
+const IOV_MAX = 1024;
+
+/** The system's error code ("ENOSPC", "EIO", …) behind an error of this seam, if there is one. */
+export function errnoOf(error: unknown): string | undefined {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const code = (at as { code?: unknown }).code;
+    if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+  }
+  return undefined;
+}
+
+function ioError(what: string, cause: unknown): GatewayError {
+  const because = cause instanceof Error ? `: ${cause.message}` : "";
+  return new GatewayError("storage_io", `${what}${because}`, { cause });
+}
+
+function totalLength(chunks: readonly Uint8Array[]): number {
+  let sizeBytes = 0;
+  for (const chunk of chunks) sizeBytes += chunk.length;
+  return sizeBytes;
+}
+
+function afterBytes(chunks: readonly Uint8Array[], skipBytes: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = skipBytes;
+  for (const chunk of chunks) {
+    if (skip >= chunk.length) {
+      skip -= chunk.length;
+    } else {
+      rest.push(skip === 0 ? chunk : chunk.subarray(skip));
+      skip = 0;
+    }
+  }
+  return rest;
+}
+
+/**
+ * `posix_fallocate(fd, 0, sizeBytes)`: the one call Node's file module lacks, and what
+ * turns "disk full in the middle of a record" into "disk full when a file is made".
+ * Does nothing where libc has none that we can call (macOS, musl): files there are made
+ * long, not reserved. Throws an error with a `code` as Node's own calls do.
+ */
+function reserve(descriptor: number, sizeBytes: number): void {
+  fallocate ??= loadFallocate();
+  const errno = fallocate(descriptor, sizeBytes);
+  if (errno === 0 || errno === os.constants.errno.EOPNOTSUPP) return;
+  const name = Object.entries(os.constants.errno).find(([, value]) => value === errno)?.[0];
+  throw Object.assign(new Error(`posix_fallocate failed with ${name ?? `errno ${errno}`}`), {
+    code: name ?? "EIO",
+  });
+}
+
+let fallocate: ((descriptor: number, sizeBytes: number) => number) | undefined;
+
+function loadFallocate(): (descriptor: number, sizeBytes: number) => number {
+  const none = (): number => 0;
+  if (process.platform !== "linux") return none;
+  try {
+    // Opened on first use: a read-only command never pays for it.
+    const libc = dlopen("libc.so.6", {
+      posix_fallocate: { args: ["i32", "i64", "i64"], returns: "i32" },
+    });
+    return (descriptor, sizeBytes) => libc.symbols.posix_fallocate(descriptor, 0, sizeBytes);
+  } catch {
+    return none;
+  }
+}

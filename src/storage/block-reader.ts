@@ -1,0 +1,132 @@
+/**
+ * Reads of the file tier: checks what was not checked yet, then hands out file slices.
+ *
+ * A block is compared with its checksum once per run of the process; after that the page
+ * cache is trusted, as the kernel is trusted with everything else. The check reads whole
+ * blocks, so what a range costs is its own length plus at most two blocks.
+ */
+
+import type { ByteSource } from "../base/byte-source.ts";
+import type { FileSlice } from "../http/exchange.ts";
+import type { ByteRange } from "../http/range.ts";
+import type { BlockFiles, FileBody } from "./block-files.ts";
+import type { StoredBody } from "./storage.ts";
+
+/** Up to this, bytes just read for checking are handed out instead of a slice. */
+const SMALL_BYTES = 256 * 1024;
+/** Checks read this much at a time. */
+const CHECK_BYTES = 1024 * 1024;
+
+/** The bytes, or why there are none. */
+export type FileRead = StoredBody | "missing" | "damaged";
+
+export class FileReader {
+  readonly #files: BlockFiles;
+
+  constructor(files: BlockFiles) {
+    this.#files = files;
+  }
+
+  /**
+   * The bytes `[start, end)` of a body, not empty. Synchronous when all of them were
+   * checked before. Rejects never; a file that cannot be opened or read is damage.
+   */
+  read(body: FileBody, range: ByteRange): FileRead | Promise<FileRead> {
+    const { blockBytes } = body.layout;
+    const first = Math.floor(range.start / blockBytes);
+    const last = Math.floor((range.end - 1) / blockBytes);
+    let isChecked = true;
+    for (let block = first; block <= last; block += 1) {
+      if (!body.isPresent(block)) return "missing";
+      isChecked &&= body.isChecked(block);
+    }
+    if (isChecked) return this.#handOut(body, range);
+    return this.#check(body, range, first, last);
+  }
+
+  async #check(body: FileBody, range: ByteRange, first: number, last: number): Promise<FileRead> {
+    const { blockBytes, sizeBytes } = body.layout;
+    const spanStart = first * blockBytes;
+    const spanEnd = Math.min(sizeBytes, (last + 1) * blockBytes);
+    const stepBytes = Math.max(CHECK_BYTES, blockBytes);
+    const target = this.#files.source(body.layout);
+    try {
+      for (let at = spanStart; at < spanEnd; at += stepBytes) {
+        const bytes = new Uint8Array(Math.min(stepBytes, spanEnd - at));
+        if ((await target.read(bytes, at)) !== bytes.length) return "damaged";
+        for (let offset = 0; offset < bytes.length; offset += blockBytes) {
+          const block = (at + offset) / blockBytes;
+          if (Bun.hash.crc32(bytes.subarray(offset, offset + blockBytes)) !== body.crcOf(block)) {
+            return "damaged";
+          }
+          body.markChecked(block);
+        }
+        const isAll = bytes.length === spanEnd - spanStart;
+        if (isAll && range.end - range.start <= SMALL_BYTES) {
+          return {
+            kind: "bytes",
+            bytes: bytes.subarray(range.start - spanStart, range.end - spanStart),
+          };
+        }
+      }
+      return this.#handOut(body, range);
+    } catch {
+      return "damaged";
+    } finally {
+      target.close();
+    }
+  }
+
+  /** A slice of the file, or a stream over several chunk files. */
+  #handOut(body: FileBody, range: ByteRange): FileRead {
+    const { chunkBytes } = body.layout;
+    try {
+      if (Math.floor(range.start / chunkBytes) === Math.floor((range.end - 1) / chunkBytes)) {
+        return { kind: "file", file: this.#slice(body, range) };
+      }
+      return { kind: "stream", source: this.#stream(body, range) };
+    } catch {
+      return "damaged";
+    }
+  }
+
+  #slice(body: FileBody, range: ByteRange): FileSlice {
+    const { chunkBytes } = body.layout;
+    const chunk = Math.floor(range.start / chunkBytes);
+    const open = this.#files.acquire(body.layout, chunk);
+    const offsetBytes = range.start - chunk * chunkBytes;
+    const lengthBytes = range.end - range.start;
+    // Somebody may have cut the file since its blocks were checked; one fstat is cheap.
+    if (open.file.sizeBytes() < offsetBytes + lengthBytes) {
+      open.release();
+      throw new RangeError("the file is shorter than its blocks");
+    }
+    return {
+      descriptor: open.file.descriptor,
+      path: open.file.path,
+      offsetBytes,
+      lengthBytes,
+      release: () => open.release(),
+    };
+  }
+
+  #stream(body: FileBody, range: ByteRange): ByteSource {
+    const source = this.#files.source(body.layout);
+    let at = range.start;
+    return {
+      async read() {
+        if (at >= range.end) return null;
+        const bytes = new Uint8Array(Math.min(SMALL_BYTES, range.end - at));
+        if ((await source.read(bytes, at)) !== bytes.length) {
+          throw new RangeError("the file is shorter than its blocks");
+        }
+        at += bytes.length;
+        return bytes;
+      },
+      close() {
+        at = range.end;
+        source.close();
+      },
+    };
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * A store seen from outside: what `tag cache stats`, `ls` and `inspect` read, beside a
+ * running server or without one. Opens the SQLite files read-only, takes no lock, loads
+ * nothing heavy, and shows a state at most one group commit (5 ms) old.
+ */
+
+import { Database } from "bun:sqlite";
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { GatewayError } from "../base/errors.ts";
+import type { ObjectId } from "../s3/object-id.ts";
+import { TIERS } from "./catalog.ts";
+import { decodeHead } from "./head.ts";
+import { identityOf } from "./identity.ts";
+import { readOwner, type Owner } from "./lock.ts";
+import type { ObjectMeta, Tier } from "./storage.ts";
+
+export interface TierSummary {
+  readonly tier: Tier;
+  readonly entries: number;
+  /** Body bytes of the objects. */
+  readonly logicalBytes: number;
+}
+
+export interface BucketSummary {
+  readonly bucket: string;
+  readonly entries: number;
+  readonly logicalBytes: number;
+}
+
+export interface StoreSummary {
+  readonly tiers: readonly TierSummary[];
+  readonly buckets: readonly BucketSummary[];
+  /** Bytes on disk: bodies and catalog. */
+  readonly physicalBytes: number;
+  /** The cap the store was last opened with; undefined when it never was. */
+  readonly capacityBytes: number | undefined;
+  /** Counters that go on over restarts, as saved within the last seconds. */
+  readonly counters: ReadonlyMap<string, number>;
+  /** The process that has the store open, as far as it said. */
+  readonly owner: Owner | undefined;
+}
+
+/** One entry, as the catalog has it. */
+export interface InspectedEntry {
+  readonly meta: ObjectMeta;
+  readonly tier: Tier;
+  readonly version: number;
+  readonly isComplete: boolean;
+  /** Bytes it takes on the volume outside of the catalog. */
+  readonly diskBytes: number;
+}
+
+export interface CatalogReader {
+  /** Counts and sizes; costs a few milliseconds however large the store is. */
+  summary(): StoreSummary;
+  /** Ids in a bucket whose key starts with `prefix`, in key order within a shard. */
+  list(bucket: string, prefix: string): Iterable<ObjectId>;
+  inspect(id: ObjectId): InspectedEntry | undefined;
+  close(): void;
+}
+
+/**
+ * Opens the store in `folder` for reading; undefined when there is none.
+ * Throws `storage_io` when there is one that cannot be read.
+ */
+export function openCatalogReader(folder: string): CatalogReader | undefined {
+  const controlPath = join(folder, "control.db");
+  if (!existsSync(controlPath)) return undefined;
+  const opened: Database[] = [];
+  try {
+    const control = openReadOnly(controlPath);
+    opened.push(control);
+    const meta = new Map(
+      control
+        .query<{ key: string; value: string }, []>("SELECT key, value FROM meta")
+        .all()
+        .map(({ key, value }) => [key, value]),
+    );
+    const shards: Database[] = [];
+    for (let index = 0; index < Number(meta.get("shard_count")); index += 1) {
+      const path = join(folder, "catalog", `${index.toString(16).padStart(2, "0")}.db`);
+      if (!existsSync(path)) continue;
+      const shard = openReadOnly(path);
+      shards.push(shard);
+      opened.push(shard);
+    }
+    return new Reader(folder, control, meta, shards);
+  } catch (error) {
+    for (const database of opened) database.close();
+    throw new GatewayError("storage_io", `cannot read the cache at ${folder}`, { cause: error });
+  }
+}
+
+class Reader implements CatalogReader {
+  readonly #folder: string;
+  readonly #control: Database;
+  readonly #meta: ReadonlyMap<string, string>;
+  readonly #shards: readonly Database[];
+
+  constructor(
+    folder: string,
+    control: Database,
+    meta: ReadonlyMap<string, string>,
+    shards: readonly Database[],
+  ) {
+    this.#folder = folder;
+    this.#control = control;
+    this.#meta = meta;
+    this.#shards = shards;
+  }
+
+  summary(): StoreSummary {
+    const tiers = new Map<Tier, { entries: number; logicalBytes: number }>(
+      TIERS.map((tier) => [tier, { entries: 0, logicalBytes: 0 }]),
+    );
+    const buckets = new Map<string, { entries: number; logicalBytes: number }>();
+    let physicalBytes = fileBytes(join(this.#folder, "control.db"));
+    for (const shard of this.#shards) {
+      physicalBytes += fileBytes(shard.filename);
+      const totals = shard
+        .query<{ name: string; tier: number; entries: number; bytes: number; disk: number }, []>(
+          "SELECT name, tier, entries, bytes, disk FROM total JOIN bucket ON bucket.id = total.bucket",
+        )
+        .all();
+      for (const { name, tier: index, entries, bytes, disk } of totals) {
+        const tier = TIERS[index] ?? "inline";
+        if (tier === "file") physicalBytes += disk;
+        addTo(tiers, tier, entries, bytes);
+        if (entries > 0) addTo(buckets, name, entries, bytes);
+      }
+    }
+    const capacity = Number(this.#meta.get("capacity_bytes"));
+    return {
+      tiers: [...tiers].map(([tier, sums]) => ({ tier, ...sums })),
+      buckets: [...buckets].map(([bucket, sums]) => ({ bucket, ...sums })),
+      physicalBytes,
+      capacityBytes: capacity > 0 ? capacity : undefined,
+      counters: new Map(
+        this.#control
+          .query<{ name: string; value: number }, []>("SELECT name, value FROM counter")
+          .all()
+          .map(({ name, value }) => [name, value]),
+      ),
+      owner: readOwner(this.#folder),
+    };
+  }
+
+  *list(bucket: string, prefix: string): Iterable<ObjectId> {
+    const wanted = Buffer.from(prefix);
+    for (const shard of this.#shards) {
+      const rows = shard
+        .query<{ key: Uint8Array }, [string, Uint8Array]>(
+          "SELECT name.key FROM name JOIN object ON object.h = name.h " +
+            "WHERE name.bucket = (SELECT id FROM bucket WHERE name = ?) AND key >= ? ORDER BY key",
+        )
+        .iterate(bucket, wanted);
+      for (const { key } of rows) {
+        if (!wanted.equals(key.subarray(0, wanted.length))) break;
+        yield { bucket, key: Buffer.from(key).toString() };
+      }
+    }
+  }
+
+  inspect(id: ObjectId): InspectedEntry | undefined {
+    const identity = identityOf(id, Number(this.#meta.get("shard_count")));
+    const row = this.#shards[identity.shard]
+      ?.query<
+        { tier: number; version: number; flags: number; disk: number; head: Uint8Array | null },
+        [number, number]
+      >("SELECT tier, version, flags, disk, head FROM object WHERE h = ? AND h2 = ?")
+      .get(identity.h, identity.h2);
+    if (row === undefined || row === null) return undefined;
+    const meta = row.head === null ? undefined : decodeHead(row.head);
+    if (meta === undefined) return undefined;
+    return {
+      meta,
+      tier: TIERS[row.tier] ?? "inline",
+      version: row.version,
+      isComplete: (row.flags & 1) !== 0,
+      diskBytes: row.disk,
+    };
+  }
+
+  close(): void {
+    this.#control.close();
+    for (const shard of this.#shards) shard.close();
+  }
+}
+
+function addTo<K>(
+  sums: Map<K, { entries: number; logicalBytes: number }>,
+  key: K,
+  entries: number,
+  logicalBytes: number,
+): void {
+  const sum = sums.get(key) ?? { entries: 0, logicalBytes: 0 };
+  sum.entries += entries;
+  sum.logicalBytes += logicalBytes;
+  sums.set(key, sum);
+}
+
+function openReadOnly(path: string): Database {
+  const database = new Database(path, { readonly: true });
+  database.run("PRAGMA busy_timeout = 1000");
+  return database;
+}
+
+function fileBytes(path: string): number {
+  let sizeBytes = 0;
+  for (const suffix of ["", "-wal", "-shm"]) {
+    sizeBytes += statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0;
+  }
+  return sizeBytes;
+}

@@ -1,0 +1,300 @@
+// What the engine promises beyond the contract: survival, the lock, the cap, damage.
+
+import { describe, expect, test } from "bun:test";
+import { Database } from "bun:sqlite";
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { errorCode } from "../../../src/base/errors.ts";
+import { openCatalogReader } from "../../../src/storage/open.ts";
+import {
+  bodyOf,
+  metaOf,
+  mustBegin,
+  patternOf,
+  store,
+  writeAll,
+} from "../../support/stored-objects.ts";
+import { TempStore } from "../../support/temp-store.ts";
+
+const MIB = 1024 * 1024;
+const SIZES = [0, 500, 70_000, 300_000, 12 * MIB + 5];
+
+const idOf = (sizeBytes: number) => ({ bucket: "b", key: `size-${sizeBytes}` });
+
+/** Bytes the folder takes, as `du` counts. */
+function diskUsage(folder: string): number {
+  let sizeBytes = 0;
+  for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    const status = statSync(join(folder, name), { throwIfNoEntry: false });
+    if (status?.isFile() === true) sizeBytes += status.blocks * 512;
+  }
+  return sizeBytes;
+}
+
+function filesUnder(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => join(folder, name))
+    .filter((path) => statSync(path).isFile());
+}
+
+describe("restart", () => {
+  test("after a clean stop every entry is there as it was", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    for (const size of SIZES) await store(before, metaOf(idOf(size), size), patternOf("x", size));
+    const stats = before.stats();
+    const after = await temp.open();
+    expect(after.stats()).toMatchObject({
+      entries: stats.entries,
+      logicalBytes: stats.logicalBytes,
+    });
+    for (const size of SIZES) {
+      const found = after.lookup(idOf(size));
+      expect(found).toMatchObject(metaOf(idOf(size), size));
+      expect(found && (await bodyOf(after, found))).toEqual(patternOf("x", size));
+    }
+  });
+
+  test("a partly present object stays partly present", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    const size = 40 * MIB;
+    const body = patternOf("part", size);
+    const fill = mustBegin(before, { meta: metaOf(idOf(size), size) });
+    await writeAll(fill, 16 * MIB, body.subarray(16 * MIB, 24 * MIB));
+    expect((await fill.commit(() => true)).kind).toBe("committed");
+    fill.release();
+    const after = await temp.open();
+    const found = after.lookup(idOf(size));
+    if (found === undefined) throw new Error("lost");
+    expect(after.missing(found, { start: 0, end: size })).toEqual([
+      { start: 0, end: 16 * MIB },
+      { start: 24 * MIB, end: size },
+    ]);
+  });
+
+  test("versions are never used twice", async () => {
+    await using temp = new TempStore();
+    const versions = new Set<number>();
+    for (let run = 0; run < 3; run += 1) {
+      const storage = await temp.open();
+      for (let n = 0; n < 3; n += 1) {
+        const object = await store(storage, metaOf(idOf(1), 1), patternOf("v", 1));
+        versions.add(object.version);
+      }
+    }
+    expect(versions.size).toBe(9);
+  });
+
+  test("after power loss entries are kept but must be revalidated, also after the next start", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open({ bootId: "one" });
+    await store(before, metaOf(idOf(500), 500), patternOf("x", 500));
+    // The machine went down: the store is never closed, and its lock died with the process.
+    await temp.close();
+    unclean(temp.path);
+    const after = await temp.open({ bootId: "two" });
+    const found = after.lookup(idOf(500));
+    expect(found?.freshUntilMs).toBe(0);
+    await temp.close();
+    const again = await temp.open({ bootId: "two" });
+    const still = again.lookup(idOf(500));
+    expect(still?.freshUntilMs).toBe(0);
+    if (still === undefined) return;
+    again.refresh(still, { ...still, freshUntilMs: 99 });
+    const confirmed = await temp.open({ bootId: "two" });
+    expect(confirmed.lookup(idOf(500))?.freshUntilMs).toBe(99);
+  });
+
+  test("after a crash within the same boot entries are trusted", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open({ bootId: "one" });
+    await store(before, metaOf(idOf(500), 500), patternOf("x", 500));
+    await temp.close();
+    unclean(temp.path);
+    const after = await temp.open({ bootId: "one" });
+    expect(after.lookup(idOf(500))).toMatchObject(metaOf(idOf(500), 500));
+  });
+
+  function unclean(path: string): void {
+    const control = new Database(join(path, "control.db"));
+    control.run("UPDATE meta SET value = '0' WHERE key = 'is_clean'");
+    control.close();
+  }
+
+  test("a store of a newer version is refused, not guessed at", async () => {
+    await using temp = new TempStore();
+    await temp.open();
+    await temp.close();
+    const control = new Database(join(temp.path, "control.db"));
+    control.run("PRAGMA user_version = 99");
+    control.close();
+    const failure = await temp.open().catch((error: unknown) => error);
+    expect(errorCode(failure)).toBe("storage_io");
+    expect(String(failure)).toContain("newer");
+  });
+});
+
+describe("lock", () => {
+  test("a second opening is refused, naming pid and folder", async () => {
+    await using temp = new TempStore();
+    await temp.open();
+    await using second = new TempStore();
+    const failure = await second.open({ path: temp.path }).catch((error: unknown) => error);
+    expect(errorCode(failure)).toBe("storage_locked");
+    expect(String(failure)).toContain(String(process.pid));
+    expect(String(failure)).toContain(temp.path);
+  });
+
+  test("a folder that cannot be made is an error that names it", async () => {
+    await using temp = new TempStore();
+    const path = join(temp.path, "file", "cache");
+    writeFileSync(join(temp.path, "file"), "");
+    const failure = await temp.open({ path }).catch((error: unknown) => error);
+    expect(errorCode(failure)).toBe("storage_io");
+    expect(String(failure)).toContain(path);
+  });
+});
+
+describe("cap", () => {
+  test("what the folder takes stays under the cap while many times as much is stored", async () => {
+    await using temp = new TempStore();
+    const capacityBytes = 48 * MIB;
+    const storage = await temp.open({ capacityBytes });
+    let highest = 0;
+    for (let n = 0; n < 400; n += 1) {
+      const size = [2000, 60_000, 400_000, 1_500_000][n % 4] ?? 0;
+      const meta = metaOf({ bucket: "cap", key: `k${n}` }, size);
+      const fill = storage.beginFill({ meta });
+      if ("refused" in fill) continue;
+      await writeAll(fill, 0, patternOf(`k${n}`, size));
+      await fill.commit(() => true);
+      fill.release();
+      highest = Math.max(highest, diskUsage(temp.path), storage.stats().physicalBytes);
+    }
+    expect(highest).toBeLessThanOrEqual(capacityBytes);
+    expect(storage.stats().evictedEntries).toBeGreaterThan(50);
+    expect(storage.stats().logicalBytes).toBeGreaterThan(capacityBytes / 4);
+    let checked = 0;
+    for (const entry of storage.list("cap", "")) {
+      expect(await bodyOf(storage, entry)).toEqual(patternOf(entry.id.key, entry.sizeBytes));
+      checked += 1;
+    }
+    expect(checked).toBe(storage.stats().entries);
+  }, 30_000);
+
+  test("an object larger than half the cap is turned away", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open({ capacityBytes: 48 * MIB });
+    expect(storage.beginFill({ meta: metaOf(idOf(1), 40 * MIB) })).toEqual({
+      refused: "too_large",
+    });
+  });
+
+  test("fills beyond the configured number are turned away, and taken again later", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open({ fillsMax: 2 });
+    const meta = metaOf(idOf(10), 10);
+    const first = mustBegin(storage, { meta });
+    mustBegin(storage, { meta }).release();
+    const second = mustBegin(storage, { meta });
+    expect(storage.beginFill({ meta })).toEqual({ refused: "too_many_fills" });
+    first.release();
+    second.release();
+    mustBegin(storage, { meta }).release();
+  });
+});
+
+describe("damage", () => {
+  const size = 12 * MIB + 5;
+
+  test.each([
+    ["deleted", (path: string) => rmSync(path)],
+    ["cut short", (path: string) => truncateSync(path, 100_000)],
+    ["changed", (path: string) => flip(path, 1_000_000)],
+  ])("a body file that was %s is a miss, counted and forgotten", async (_what, spoil) => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    await store(before, metaOf(idOf(size), size), patternOf("x", size));
+    await temp.close();
+    for (const path of filesUnder(join(temp.path, "files"))) spoil(path);
+    const after = await temp.open();
+    const found = after.lookup(idOf(size));
+    if (found === undefined) throw new Error("lost before it was read");
+    expect(await bodyOf(after, found)).toBeUndefined();
+    expect(after.lookup(idOf(size))).toBeUndefined();
+    expect(after.stats()).toMatchObject({ damagedEntries: 1, entries: 0 });
+    expect(temp.events.map((event) => event.kind)).toEqual(["damage"]);
+  });
+
+  test("a range that does not touch the changed block is still served", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    const body = patternOf("x", size);
+    await store(before, metaOf(idOf(size), size), body);
+    await temp.close();
+    for (const path of filesUnder(join(temp.path, "files"))) flip(path, 1_000_000);
+    const after = await temp.open();
+    const found = after.lookup(idOf(size));
+    if (found === undefined) throw new Error("lost");
+    const read = await after.read(found, { start: 8 * MIB, end: 8 * MIB + 10 });
+    expect(read).toMatchObject({ kind: "bytes", bytes: body.subarray(8 * MIB, 8 * MIB + 10) });
+  });
+
+  test("a catalog shard that is no database starts empty, the others are untouched", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    const ids = Array.from({ length: 40 }, (_, n) => ({ bucket: "b", key: `k${n}` }));
+    for (const id of ids) await store(before, metaOf(id, 100), patternOf(id.key, 100));
+    await temp.close();
+    writeFileSync(join(temp.path, "catalog", "00.db"), "this was a database once");
+    const after = await temp.open();
+    const found = ids.filter((id) => after.lookup(id) !== undefined);
+    expect(found.length).toBeGreaterThan(15);
+    expect(found.length).toBeLessThan(40);
+    for (const id of ids) await store(after, metaOf(id, 100), patternOf(id.key, 100));
+    expect(ids.every((id) => after.lookup(id) !== undefined)).toBe(true);
+  });
+
+  function flip(path: string, offset: number): void {
+    const bytes = readFileSync(path);
+    bytes[offset] = (bytes[offset] ?? 0) ^ 0x10;
+    writeFileSync(path, bytes);
+  }
+});
+
+describe("catalog reader", () => {
+  test("reads beside the running store and when it is closed", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open();
+    await store(storage, metaOf({ bucket: "one", key: "a/1" }, 500), patternOf("1", 500));
+    await store(storage, metaOf({ bucket: "two", key: "b" }, 300_000), patternOf("b", 300_000));
+    for (const isRunning of [true, false]) {
+      if (!isRunning) await temp.close();
+      const reader = openCatalogReader(temp.path);
+      if (reader === undefined) throw new Error("no store there");
+      const { tiers, buckets, physicalBytes, capacityBytes, owner } = reader.summary();
+      expect(tiers.reduce((sum, { entries }) => sum + entries, 0)).toBe(2);
+      expect(buckets.toSorted((a, b) => a.entries - b.entries)).toContainEqual({
+        bucket: "one",
+        entries: 1,
+        logicalBytes: 500,
+      });
+      expect(physicalBytes).toBeGreaterThan(300_000);
+      expect(capacityBytes).toBe(1024 * MIB);
+      expect(owner?.pid).toBe(isRunning ? process.pid : undefined);
+      expect([...reader.list("one", "a/")]).toEqual([{ bucket: "one", key: "a/1" }]);
+      expect(reader.inspect({ bucket: "two", key: "b" })).toMatchObject({
+        isComplete: true,
+        meta: { sizeBytes: 300_000 },
+      });
+      expect(reader.inspect({ bucket: "two", key: "c" })).toBeUndefined();
+      reader.close();
+    }
+  });
+
+  test("says when there is no store", async () => {
+    await using temp = new TempStore();
+    expect(openCatalogReader(temp.path)).toBeUndefined();
+  });
+});
