@@ -1,13 +1,27 @@
 /**
- * What the gateway reports about its work. One narrow interface, so that a test can
- * listen in and the handlers know neither metric names nor log formats.
+ * What the gateway reports about its work: one narrow interface, so that a test can listen
+ * in and the handlers know neither metric names nor log formats; and its implementation
+ * on top of observability/.
+ *
+ * A request is counted and logged once, when the last byte of its reply is out.
  */
 
-import type { Inbound, Reply } from "../http/exchange.ts";
+import { type Principal, validationResult } from "../auth/auth.ts";
+import type { Clock } from "../base/clock.ts";
+import { errorCode } from "../base/errors.ts";
+import type { Inbound, Reply, SendOutcome } from "../http/exchange.ts";
+import type { AccessLog, RequestRecord } from "../observability/access-log.ts";
+import type { CacheOutcomes } from "../observability/cache-figures.ts";
+import type { Events } from "../observability/events.ts";
+import type { Metrics } from "../observability/metrics.ts";
+import type { RequestMeter } from "../observability/request-meter.ts";
 import type { S3Error, S3ErrorCode } from "../s3/error.ts";
 import type { ObjectId } from "../s3/object-id.ts";
-import type { CommitOutcome } from "../storage/storage.ts";
+import type { CommitOutcome, StoredObject } from "../storage/storage.ts";
 import type { ExchangeState } from "./exchange-state.ts";
+
+/** Why a copy could not be confirmed; labels of `tag_stale_served_total`. */
+export type StaleReason = "unreachable" | "timeout" | "server_error";
 
 export interface GatewayObserver {
   /** A request that was refused before it took a place. Answers with the reply to send. */
@@ -19,6 +33,10 @@ export interface GatewayObserver {
   replied(state: ExchangeState, reply: Reply, done: () => void): Reply;
   /** The world, or we, failed; the client gets `error`. */
   failed(state: ExchangeState, failure: unknown, error: S3Error): void;
+  /** Credentials were refused here (signing mode). */
+  authRefused(inbound: Inbound, reason: string): void;
+  /** A read was judged locally: may the asker share entries and flights? */
+  validated(who: Principal, mayShare: boolean): void;
   /** A reader went upstream for an object nobody else was fetching. */
   flightBegan(): void;
   /** A reader was given the bytes of a fetch that was running already. */
@@ -26,8 +44,164 @@ export interface GatewayObserver {
   /** A fetch is over; undefined: nothing was to be stored. */
   fillSettled(id: ObjectId, outcome: CommitOutcome | undefined): void;
   revalidation(step: "triggered" | "not_modified" | "updated" | "failed"): void;
-  /** A hit that upstream confirmed first. */
-  revalidatedHit(): void;
   /** A copy that could not be confirmed was served all the same. */
-  staleServed(id: ObjectId): void;
+  staleServed(entry: StoredObject, because: StaleReason, ageSeconds: number): void;
+}
+
+export interface ObserverParts {
+  readonly metrics: Metrics;
+  readonly events: Events;
+  readonly meter: RequestMeter;
+  readonly outcomes: CacheOutcomes;
+  /** Undefined: no access lines. */
+  readonly accessLog: AccessLog | undefined;
+  readonly clock: Clock;
+}
+
+export function createObserver(parts: ObserverParts): GatewayObserver {
+  const { metrics, events, meter, outcomes, accessLog, clock } = parts;
+
+  const wire = (reply: Reply, record: (sent: SendOutcome) => RequestRecord, done: () => void) => ({
+    ...reply,
+    onFinish: (sent: SendOutcome) => {
+      done();
+      const finished = record(sent);
+      meter(finished);
+      accessLog?.(finished);
+    },
+  });
+
+  return {
+    refused(inbound, reply, code) {
+      if (code === "SlowDown") events.requestShed(inbound.id);
+      const headerAtMs = clock.monotonicMs();
+      return wire(
+        reply,
+        (sent) => ({
+          ...inboundFacts(inbound),
+          ...sentFacts(inbound, headerAtMs, clock.monotonicMs(), sent),
+          operation: "Unknown",
+          bucket: undefined,
+          key: undefined,
+          accessKeyId: undefined,
+          status: reply.status,
+          errorCode: code,
+          xCache: undefined,
+          source: "gateway",
+          reason: undefined,
+          upstreamRequestId: undefined,
+        }),
+        () => undefined,
+      );
+    },
+
+    replied(state, reply, done) {
+      if (state.xCache === "HIT") {
+        outcomes.count(state.isRevalidated ? "revalidated_hit" : "hit");
+        if (reply.status === 206) metrics.rangeFromCacheHitsTotal.inc();
+      } else if (state.xCache === "MISS") outcomes.count("miss");
+      const { inbound } = state;
+      const headerAtMs = clock.monotonicMs();
+      return wire(
+        reply,
+        (sent) => ({
+          ...inboundFacts(inbound),
+          ...sentFacts(inbound, headerAtMs, clock.monotonicMs(), sent),
+          operation: state.operation.name,
+          ...subjectOf(state),
+          accessKeyId: state.who.kind === "anonymous" ? undefined : state.who.accessKeyId,
+          status: reply.status,
+          errorCode: state.errorCode,
+          xCache: state.xCache,
+          source: state.source,
+          reason: state.reason,
+          upstreamRequestId: state.upstreamRequestId,
+        }),
+        done,
+      );
+    },
+
+    failed(state, failure, error) {
+      if (error.code === "InternalError") events.requestFailed(state.inbound.id, failure);
+      else if (errorCode(failure)?.startsWith("upstream_") === true) {
+        events.upstreamFailed(state.inbound.method, failure, state.inbound.id);
+      }
+    },
+
+    authRefused(inbound, reason) {
+      events.authRefused(reason, inbound.id);
+    },
+    validated(who, mayShare) {
+      metrics.localAuthValidationsTotal.inc({ result: validationResult(who, mayShare) });
+    },
+    flightBegan() {
+      metrics.broadcastFetchesTotal.inc();
+    },
+    flightShared() {
+      metrics.broadcastSharedTotal.inc();
+    },
+    fillSettled(id, outcome) {
+      switch (outcome?.kind) {
+        case undefined:
+          return;
+        case "committed":
+          events.fillCommitted(id, outcome.object.sizeBytes);
+          return;
+        case "refused":
+          events.fillRefused(id);
+          return;
+        case "failed":
+          events.fillFailed(id, outcome.reason);
+          return;
+      }
+    },
+    revalidation(step) {
+      switch (step) {
+        case "triggered":
+          metrics.revalidationsTriggeredTotal.inc();
+          return;
+        case "not_modified":
+          metrics.revalidationsNotModifiedTotal.inc();
+          return;
+        case "updated":
+          metrics.revalidationsUpdatedTotal.inc();
+          return;
+        case "failed":
+          metrics.revalidationsFailedTotal.inc();
+          return;
+      }
+    },
+    staleServed(entry, because, ageSeconds) {
+      events.staleServed(entry.id, because, ageSeconds * 1000);
+    },
+  };
+}
+
+function inboundFacts(inbound: Inbound) {
+  return {
+    id: inbound.id,
+    remoteAddress: inbound.remoteAddress,
+    method: inbound.method,
+    bytesIn: inbound.body === null ? 0 : Number(inbound.fields.get("content-length") ?? 0),
+  };
+}
+
+function sentFacts(inbound: Inbound, headerAtMs: number, nowMs: number, sent: SendOutcome) {
+  return {
+    bytesOut: sent.bytesSent,
+    isComplete: sent.isComplete,
+    ttfbMs: headerAtMs - inbound.receivedAtMs,
+    durationMs: nowMs - inbound.receivedAtMs,
+  };
+}
+
+function subjectOf({ operation }: ExchangeState) {
+  switch (operation.kind) {
+    case "read":
+      return operation.id;
+    case "write":
+      return { bucket: operation.bucket, key: operation.id?.key };
+    case "other":
+      return { bucket: operation.bucket, key: operation.key };
+  }
 }

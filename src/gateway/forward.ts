@@ -24,6 +24,7 @@ export async function sendOwn(
     body === undefined ? inbound : withBody(inbound, body),
     target,
     state.who,
+    state.virtualHost,
   );
   if ("kind" in call) return respond.error(state, call);
   const response = await upstream.send({ ...call, signal: ownSignal(state) });
@@ -46,13 +47,18 @@ export function learned(
   parts: Parts,
   response: UpstreamResponse,
 ): UpstreamResponse {
-  const { auth } = parts;
+  const { auth, cache, flights } = parts;
   const { operation } = state;
+  const isPublic =
+    operation.kind === "read" &&
+    (cache.lookup(operation.id, state.inbound.fields) ?? flights.find(operation.id)?.head)
+      ?.isPublic === true;
   auth.learn(state.who, {
     isObjectRead: operation.kind === "read",
     bucket: bucketOf(operation) ?? "",
     status: response.status,
     headers: response.headers,
+    isPublic,
   });
   return { ...response, headers: auth.stripLearned(response.headers) };
 }

@@ -9,9 +9,9 @@
 
 import { unreachable } from "../base/assert.ts";
 import type { Handler, Inbound, Reply } from "../http/exchange.ts";
-import { parseRawTarget, type RawTarget } from "../http/raw-target.ts";
+import { parseRawTarget } from "../http/raw-target.ts";
 import { isS3Error, s3Error } from "../s3/error.ts";
-import { classify, type Operation, type VirtualHost } from "../s3/operation.ts";
+import { classify, type VirtualHost } from "../s3/operation.ts";
 import type { ExchangeState, ReadState, WriteState } from "./exchange-state.ts";
 import { forwardOther } from "./forward.ts";
 import { InflightLimit, type InflightSlot } from "./inflight-limit.ts";
@@ -61,12 +61,8 @@ function handle(
     const reply = respond.errorAt(inbound.id, inbound.method, inbound.rawTarget, error);
     return observer.refused(inbound, reply, "InvalidURI");
   }
-  const operation = classify(
-    inbound.method,
-    target,
-    inbound.fields,
-    virtualHostOf(inbound, options.virtualHostDomain),
-  );
+  const virtualHost = virtualHostOf(inbound, options.virtualHostDomain);
+  const operation = classify(inbound.method, target, inbound.fields, virtualHost);
   if (isS3Error(operation)) {
     return observer.refused(inbound, respond.error({ inbound, target }, operation), operation.code);
   }
@@ -75,26 +71,24 @@ function handle(
     const reply = respond.error({ inbound, target }, s3Error("SlowDown"));
     return observer.refused(inbound, reply, "SlowDown");
   }
-  return admitted(inbound, target, operation, parts, slot);
+  return admitted({ inbound, target, operation, virtualHost }, parts, slot);
 }
 
 /** From here on a place is taken, and given back when the last byte is out. */
 function admitted(
-  inbound: Inbound,
-  target: RawTarget,
-  operation: Operation,
+  request: Pick<ExchangeState, "inbound" | "target" | "operation" | "virtualHost">,
   parts: Parts,
   slot: InflightSlot,
 ): Reply | Promise<Reply> {
   const { respond, observer } = parts;
   const state: ExchangeState = {
-    inbound,
-    target,
-    operation,
+    ...request,
     who: { kind: "anonymous" },
     xCache: undefined,
     source: "gateway",
     reason: undefined,
+    isRevalidated: false,
+    errorCode: undefined,
     upstreamRequestId: undefined,
     enterUpstream: () => slot.enterUpstream(),
   };
@@ -113,15 +107,21 @@ function admitted(
 }
 
 function dispatch(state: ExchangeState, parts: Parts): Reply | Promise<Reply> {
-  const { auth, respond } = parts;
+  const { auth, respond, observer } = parts;
   const { inbound, target, operation } = state;
   const who = auth.authenticate(inbound, target);
-  if (isS3Error(who)) return respond.error(state, who);
+  if (isS3Error(who)) {
+    observer.authRefused(inbound, who.reason);
+    return respond.error(state, who);
+  }
   state.who = who;
   switch (operation.kind) {
     case "read":
       return readObject(state as ReadState, parts);
     case "write":
+      if (!auth.mayWrite(who, operation.bucket)) {
+        return respond.error(state, s3Error("AccessDenied"));
+      }
       return writeThrough(state as WriteState, parts);
     case "other":
       return forwardOther(state, parts);

@@ -30,7 +30,9 @@ export function readObject(state: ReadState, parts: Parts): Reply | Promise<Repl
     return readAlone(state, parts, missLabel(wishes, parts), "overrides", { mayStore: false });
   }
   const entry = parts.cache.lookup(operation.id, inbound.fields);
-  if (!mayShare(state, parts, entry)) return learnFirst(state, parts, wishes);
+  const isAllowed = mayShare(state, parts, entry);
+  parts.observer.validated(state.who, isAllowed);
+  if (!isAllowed) return learnFirst(state, parts, wishes);
   return readAuthorized(state, parts, wishes, entry);
 }
 

@@ -130,7 +130,11 @@ export class Responder {
   }
 
   /** An S3 error as XML; only the length of it for HEAD. */
-  error(state: Pick<ExchangeState, "inbound" | "target">, error: S3Error): Reply {
+  error(
+    state: Pick<ExchangeState, "inbound" | "target"> & { errorCode?: S3ErrorCode | undefined },
+    error: S3Error,
+  ): Reply {
+    state.errorCode = error.code;
     return this.errorAt(state.inbound.id, state.inbound.method, state.target.path, error);
   }
 

@@ -19,6 +19,8 @@ import { departOrRelay, forgetWhenGone, sendOnBehalf } from "./departure.ts";
 import { fetchShared } from "./fetch-and-fill.ts";
 import { relayAnswer } from "./forward.ts";
 import type { Parts } from "./parts.ts";
+import type { StaleReason } from "./accounting.ts";
+import { errorOfFailure } from "./respond.ts";
 import { readAlone } from "./read-alone.ts";
 import { serveEntry } from "./serve-entry.ts";
 
@@ -72,7 +74,7 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
   try {
     answer = await sendOnBehalf(state, parts, validators, method);
   } catch (failure) {
-    return serveStale(state, parts, entry, () => {
+    return serveStale(state, parts, entry, staleReason(failure), () => {
       throw failure;
     });
   }
@@ -88,14 +90,16 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
       : undefined;
     // A write came in between, or the entry was evicted: what upstream confirmed is not here.
     if (renewed === undefined) return fetchShared(state, parts, "MISS", "expired");
-    observer.revalidatedHit();
+    state.isRevalidated = true;
     return (
       (await serveEntry(state, parts, renewed)) ?? fetchShared(state, parts, "MISS", "body_gone")
     );
   }
   if (answer.status >= 500) {
     const failed = answer;
-    return serveStale(state, parts, entry, () => relayAnswer(state, parts, failed, "MISS"));
+    return serveStale(state, parts, entry, "server_error", () =>
+      relayAnswer(state, parts, failed, "MISS"),
+    );
   }
   if (answer.status === 200) {
     observer.revalidation("updated");
@@ -143,10 +147,16 @@ function isStillPublic(state: ReadState, entry: StoredObject): boolean {
   return state.who.kind === "anonymous" || entry.isPublic;
 }
 
+/** Timeouts are told apart: they point to a slow upstream, the others to one that is gone. */
+function staleReason(failure: unknown): StaleReason {
+  return errorOfFailure(failure).code === "GatewayTimeout" ? "timeout" : "unreachable";
+}
+
 async function serveStale(
   state: ReadState,
   parts: Parts,
   entry: StoredObject,
+  because: StaleReason,
   otherwise: () => Reply,
 ): Promise<Reply> {
   parts.observer.revalidation("failed");
@@ -154,6 +164,6 @@ async function serveStale(
   state.reason = "stale_if_error";
   const reply = await serveEntry(state, parts, entry, STALE_WARNING);
   if (reply === undefined) return otherwise();
-  parts.observer.staleServed(entry.id);
+  parts.observer.staleServed(entry, because, parts.cache.ageSeconds(entry));
   return reply;
 }
