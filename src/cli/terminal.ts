@@ -6,7 +6,7 @@
 
 import { isatty } from "node:tty";
 
-import { createConsola } from "consola";
+import type * as Consola from "consola";
 
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -25,25 +25,36 @@ export interface Terminal {
 
 /** The terminal of this process. */
 export function systemTerminal(): Terminal {
-  const isPerson = isatty(process.stderr.fd) && !process.env["NO_COLOR"];
-  // Apart, because the types that TypeScript finds for consola are those of its core,
-  // which does not know the option.
-  const reporter = { fancy: isPerson };
-  const people = createConsola({
-    ...reporter,
-    stdout: process.stderr,
-    stderr: process.stderr,
-    formatOptions: { date: false, colors: isPerson, compact: !isPerson },
-  });
+  let made: Consola.ConsolaInstance | undefined;
+  const people = (): Consola.ConsolaInstance => (made ??= createPeople());
   return {
     env: process.env,
     cwd: process.cwd(),
     isInteractive: isatty(process.stdout.fd),
     out: (text) => void process.stdout.write(`${text}\n`),
-    info: (message) => people.info(message),
-    success: (message) => people.success(message),
-    warn: (message) => people.warn(message),
-    fail: (message) => people.error(message),
+    info: (message) => people().info(message),
+    success: (message) => people().success(message),
+    warn: (message) => people().warn(message),
+    fail: (message) => people().error(message),
     readInput: () => Bun.stdin.text(),
   };
+}
+
+/**
+ * Loaded at the first word to a person: consola takes 20 ms to start, which is most of
+ * what `tag version` or `tag cache stats` need, and these usually have nothing to say.
+ */
+function createPeople(): Consola.ConsolaInstance {
+  // A `require`, because saying something must not have to wait.
+  const { createConsola } = require("consola") as typeof Consola;
+  const isPerson = isatty(process.stderr.fd) && !process.env["NO_COLOR"];
+  // Apart, because the types that TypeScript finds for consola are those of its core,
+  // which does not know the option.
+  const reporter = { fancy: isPerson };
+  return createConsola({
+    ...reporter,
+    stdout: process.stderr,
+    stderr: process.stderr,
+    formatOptions: { date: false, colors: isPerson, compact: !isPerson },
+  });
 }
