@@ -2,7 +2,7 @@
 // Method: random YAML built from the pieces that matter, and random texts as values.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { formatByteSize, parseByteSize } from "../../../src/base/byte-size.ts";
 import { formatDuration, parseDuration } from "../../../src/base/duration.ts";
