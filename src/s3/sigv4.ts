@@ -158,23 +158,14 @@ function parseHeaderForm(header: string, fields: Fields, target: RawTarget): Aut
     }
   }
 
-  const amzDate = fields.get("x-amz-date");
-  const date = amzDate ?? fields.get("date");
-  if (date === undefined) {
-    return malformed("AccessDenied", "a valid Date or x-amz-date header is required");
-  }
-  const payloadHash = fields.get("x-amz-content-sha256");
-  if (payloadHash === undefined || payloadHash === "") {
-    return malformed("AuthorizationHeaderMalformed", "x-amz-content-sha256 is missing");
-  }
   return assembleClaim("AuthorizationHeaderMalformed", {
     form: "header",
     credential,
     signedHeaders,
     signature,
-    date,
+    date: fields.get("x-amz-date") ?? fields.get("date") ?? "",
     expires: undefined,
-    payloadHash,
+    payloadHash: fields.get("x-amz-content-sha256") ?? "",
     sessionToken: fields.get("x-amz-security-token"),
   });
 }
@@ -270,13 +261,16 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
   if (signedAtMs === undefined) {
     return malformed(
       text.form === "header" ? "AccessDenied" : code,
-      "the date of the request is not readable",
+      "a valid date is required: x-amz-date, or in the header form Date",
     );
   }
   const timestamp = compactMs === undefined ? formatAmzDate(signedAtMs) : text.date;
   if (!timestamp.startsWith(date)) {
     return malformed(code, "the date of the credential is not the date of the request");
   }
+
+  // S3 wants the body's hash named in every signed header, even for a request without body.
+  if (text.payloadHash === "") return malformed(code, "x-amz-content-sha256 is missing");
 
   let expiresSeconds: number | undefined;
   if (text.expires !== undefined) {
