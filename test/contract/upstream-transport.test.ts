@@ -265,7 +265,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       await using w = await world({ headerTimeoutMs: 80 });
       w.upstream.otherwise(async (call) => {
         await call.write("HTTP/1.1 200 OK\r\n");
-        for (let field = 0; field < 100; field += 1) {
+        for (let field = 0; ; field += 1) {
           await call.write(`X-${field}: y\r\n`);
           await systemClock.sleep(10);
         }
@@ -510,6 +510,21 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       },
     );
 
+    test("stops an upload at the head of its refusal, not at the end", async () => {
+      await using w = await world();
+      const gate = new Gate();
+      w.upstream.otherwise((call) =>
+        sendAnswer(call, { status: 400, body: "<Error/>", beforePiece: () => gate.opened }),
+      );
+      const closed = Promise.withResolvers<void>();
+      const body = { read: () => new Promise<null>(() => undefined), close: closed.resolve };
+      const headers = fields("Host: u", "Content-Length: 5");
+      const response = await w.transport.send(request({ method: "PUT", headers, body }));
+      await closed.promise;
+      gate.open();
+      expect(await readText(response)).toBe("<Error/>");
+    });
+
     test("an upload that upstream stops reading is upstream_stalled", async () => {
       await using w = await world({ stallTimeoutMs: 60 });
       w.upstream.otherwise(() => new Promise(() => undefined));
@@ -749,6 +764,42 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       for (let round = 0; round < 20; round += 1) await readText(await w.transport.send(request()));
       expect(w.upstream.connectionCount).toBe(1);
       expect(w.transport.connectionCount()).toBe(1);
+    });
+
+    test("uses a connection again whose last response nobody had read yet", async () => {
+      await using w = await world();
+      w.upstream.once("GET", /./, async (call) => {
+        const chunks = "1\r\nx\r\n".repeat(500);
+        await call.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`);
+      });
+      const unread = await w.transport.send(request());
+      await eventually(() => w.transport.idleConnectionCount() === 1);
+      w.upstream.otherwise(answer({ body: "next" }));
+      expect(await readText(await w.transport.send(request()))).toBe("next");
+      expect(await readText(unread)).toBe("x".repeat(500));
+      expect(w.upstream.connectionCount).toBe(1);
+    });
+
+    test("trusts a write only to a connection that was in use a moment ago", async () => {
+      let aheadMs = 0;
+      const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + aheadMs };
+      await using w = await world({ clock });
+      w.upstream.otherwise(answer());
+      const put = () =>
+        request({
+          method: "PUT",
+          headers: fields("Host: u", "Content-Length: 1"),
+          body: bytesSource(Buffer.from("a")),
+        });
+      await readText(await w.transport.send(put()));
+      await readText(await w.transport.send(put()));
+      expect(w.upstream.connectionCount).toBe(1);
+      aheadMs += 5_000;
+      await readText(await w.transport.send(request()));
+      expect(w.upstream.connectionCount).toBe(1);
+      aheadMs += 5_000;
+      await readText(await w.transport.send(put()));
+      expect(w.upstream.connectionCount).toBe(2);
     });
 
     test("opens no more than its bound, and everybody gets an answer", async () => {
