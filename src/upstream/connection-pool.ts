@@ -13,9 +13,8 @@
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
-import { Connection, type ConnectionOwner } from "./connection.ts";
+import { Connection, type ConnectionLimits, type ConnectionOwner } from "./connection.ts";
 import type { ConnectTarget } from "./endpoint.ts";
-import type { ExchangeLimits } from "./exchange.ts";
 
 export interface PoolOptions {
   readonly maxIdlePerHost: number;
@@ -23,7 +22,7 @@ export interface PoolOptions {
   readonly connectTimeoutMs: number;
   /** An idle connection is closed after this time; servers announce or close earlier. */
   readonly idleTimeoutMs: number;
-  readonly limits: ExchangeLimits;
+  readonly limits: ConnectionLimits;
   readonly clock: Clock;
 }
 

@@ -8,11 +8,17 @@
  * knows sockets only: partial writes, pausing, TLS, and the two ways a peer can leave.
  */
 
+import type { Timer } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { ConnectTarget } from "./endpoint.ts";
 import { Exchange, type ExchangeLimits, type ExchangeOutcome, type Wire } from "./exchange.ts";
 import type { RequestHead } from "./request-head.ts";
 import type { UpstreamRequest, UpstreamResponse } from "./transport.ts";
+
+export interface ConnectionLimits extends ExchangeLimits {
+  /** For the TLS handshake, from the moment TCP is up. */
+  readonly handshakeTimeoutMs: number;
+}
 
 export interface ConnectionOwner {
   /** The exchange ended and the connection may carry another. */
@@ -30,12 +36,13 @@ interface PendingWrite {
 
 export class Connection implements Wire {
   readonly target: ConnectTarget;
-  readonly #limits: ExchangeLimits;
+  readonly #limits: ConnectionLimits;
   readonly #owner: ConnectionOwner;
   readonly #opened = Promise.withResolvers<void>();
   #socket: Bun.Socket<Connection> | undefined;
   #exchange: Exchange | undefined;
   #pendingWrite: PendingWrite | undefined;
+  #handshakeTimer: Timer | undefined;
   #isOpen = false;
   #isBusy = false;
   #isClosed = false;
@@ -43,19 +50,19 @@ export class Connection implements Wire {
   /** Why we broke the socket ourselves, or what Bun said before it did. */
   #error: Error | undefined;
 
-  private constructor(target: ConnectTarget, limits: ExchangeLimits, owner: ConnectionOwner) {
+  private constructor(target: ConnectTarget, limits: ConnectionLimits, owner: ConnectionOwner) {
     this.target = target;
     this.#limits = limits;
     this.#owner = owner;
   }
 
   /**
-   * Connects, TLS included. Rejects with `upstream_unreachable`. There is no time limit here and
-   * no way to stop a connect: the pool stops waiting for it instead.
+   * Connects, TLS included. Rejects with `upstream_unreachable`. Bun cannot stop a TCP connect,
+   * so the kernel's limit (two minutes) is the only one there; the pool stops waiting earlier.
    */
   static async open(
     target: ConnectTarget,
-    limits: ExchangeLimits,
+    limits: ConnectionLimits,
     owner: ConnectionOwner,
   ): Promise<Connection> {
     const connection = new Connection(target, limits, owner);
@@ -145,10 +152,18 @@ export class Connection implements Wire {
 
   onOpen(socket: Bun.Socket<Connection>): void {
     this.#socket = socket;
-    if (this.target.tls === undefined) this.#onReady();
+    if (this.target.tls === undefined) {
+      this.#onReady();
+      return;
+    }
+    const { clock, handshakeTimeoutMs } = this.#limits;
+    this.#handshakeTimer = clock.after(handshakeTimeoutMs, () =>
+      this.onError(new Error(`no TLS handshake within ${handshakeTimeoutMs} ms`)),
+    );
   }
 
   onHandshake(isTrusted: boolean, error: Error | null): void {
+    this.#handshakeTimer?.cancel();
     if (isTrusted) this.#onReady();
     else this.onError(error ?? new Error("the TLS handshake failed"));
   }
@@ -186,6 +201,7 @@ export class Connection implements Wire {
   onClose(error: Error | undefined): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#handshakeTimer?.cancel();
     this.#error ??= error;
     const cause = this.#error;
     this.#opened.reject(cause ?? new Error("closed while connecting"));

@@ -66,6 +66,7 @@ export function createHttpTransport(options: HttpTransportOptions): HttpTranspor
     limits: {
       headerTimeoutMs: options.headerTimeoutMs,
       stallTimeoutMs: options.stallTimeoutMs,
+      handshakeTimeoutMs: options.connectTimeoutMs,
       clock,
     },
   });

@@ -984,6 +984,22 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       transport.close();
     });
 
+    test("a handshake that never ends is upstream_connect_timeout and holds no place", async () => {
+      await using plain = await ScriptedUpstream.start();
+      const endpoint = new URL(`https://localhost:${plain.port}`);
+      const transport = create({ ...LIMITS, endpoint, maxConnections: 2, connectTimeoutMs: 50 });
+      for (let round = 0; round < 3; round += 1) {
+        const sends = [transport.send(request()), transport.send(request())];
+        const codes = await Promise.all(sends.map(failureCode));
+        for (const code of codes) {
+          expect(["upstream_connect_timeout", "upstream_unreachable"]).toContain(code);
+        }
+      }
+      await eventually(() => transport.connectionCount() === 0);
+      expect(plain.connectionCount).toBeGreaterThanOrEqual(4);
+      transport.close();
+    });
+
     test("moves large bodies whole in both directions", async () => {
       await using w = await tlsWorld({ ca: cert });
       const pattern = new Pattern(5);
