@@ -69,7 +69,7 @@ export async function runServer(
 
   // Before the start, which may take a while: a signal in between must not be lost.
   const signals = new Signals();
-  const app = await createApp(config).catch((error: unknown) => {
+  const app = await createApp(config, { log }).catch((error: unknown) => {
     throw startupFailure(error, config);
   });
   let ports: Awaited<ReturnType<typeof app.start>>;
