@@ -7,7 +7,7 @@ describeClient({
   name: "s3cmd",
   isInstalled: Bun.which("s3cmd") !== null,
   connect,
-  cannotSend: { "trailing slash": "means a folder" },
+  cannotSend: { "trailing slash": "means a folder", newline: "writes it out as text" },
 });
 
 function connect(endpoint: string, folder: string): S3Client {
