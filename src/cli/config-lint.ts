@@ -2,6 +2,7 @@
 
 import { systemFiles } from "../config/find-file.ts";
 import { loadConfig } from "../config/load.ts";
+import { OPTION_ROWS } from "../config/options.ts";
 import type { ConfigProblem } from "../config/problem.ts";
 import { formatProblem, formatSource } from "../config/problem.ts";
 import { missingCredentials } from "../config/validate.ts";
@@ -9,6 +10,11 @@ import { command } from "./command.ts";
 import { reportProblems } from "./config-flags.ts";
 import { EXIT_CODES, exitOfProblems } from "./exit-codes.ts";
 import type { ExitName } from "./exit-codes.ts";
+
+/** The variables that override what a file says. */
+const OVERRIDING: ReadonlySet<string> = new Set(
+  OPTION_ROWS.flatMap(([, { env }]) => (env === undefined ? [] : [env])),
+);
 
 export const configLint = command({
   name: "tag config lint",
@@ -36,12 +42,9 @@ export const configLint = command({
   async run({ args, terminal }) {
     const isInput = args.file === "-";
     const input = isInput ? await terminal.readInput() : "";
-    const overriding = Object.entries(terminal.env).filter(([name]) => name.startsWith("TAG_"));
-    // Without TAG_*; the others stay, since ${env:NAME} in the file may mean them.
+    // The other variables stay, since ${env:NAME} in the file may mean them.
     const bareEnv = Object.fromEntries(
-      Object.entries(terminal.env).filter(
-        ([name]) => !overriding.some(([known]) => known === name),
-      ),
+      Object.entries(terminal.env).filter(([name]) => !OVERRIDING.has(name)),
     );
     const result = await loadConfig({
       configPath: isInput ? "(standard input)" : args.file,

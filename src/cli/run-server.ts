@@ -45,17 +45,25 @@ export async function runServer(
   const missing = missingCredentials(config, sources);
   if (missing !== undefined) return reportProblems(terminal, [...warnings, missing]);
 
-  const [{ createApp }, { createLog, parseLogFilter }, { effectiveOptions }] = await Promise.all([
-    import("../app.ts"),
-    import("../observability/log.ts"),
-    import("../config/describe.ts"),
-  ]);
+  const [{ createApp }, { createLog, parseLogFilter }, { LineWriter }, { effectiveOptions }] =
+    await Promise.all([
+      import("../app.ts"),
+      import("../observability/log.ts"),
+      import("../observability/line-writer.ts"),
+      import("../config/describe.ts"),
+    ]);
+  const lines = new LineWriter({
+    clock: systemClock,
+    write: (text) => void process.stderr.write(text),
+  });
+  // Whichever way the process ends, nothing that was logged is lost.
+  process.once("exit", () => lines.flush());
   const log = createLog({
     level: config.log.level,
     format: config.log.format,
     clock: systemClock,
     hasColors: isatty(process.stderr.fd),
-    write: (line) => void process.stderr.write(`${line}\n`),
+    write: lines.write,
   });
   for (const warning of warnings) log.warn(formatProblem(warning));
   const origin = found.path === undefined ? "no file" : `${found.path} (${found.because})`;
@@ -77,10 +85,12 @@ export async function runServer(
     ports = await app.start();
   } catch (error) {
     await app.stop().catch(() => undefined); // it never ran; the first error says why
+    lines.flush();
     throw startupFailure(error, config);
   }
   const protocol = config.server.tlsCertFile === undefined ? "http" : "https";
   log.info("TAG is ready", { addr: config.server.bindIp, ...ports, protocol });
+  lines.flush();
   onReady({ config, ...ports });
 
   signals.onReload(async () => {

@@ -6,8 +6,11 @@
  * configuration is at hand, can it be said which setting leads to it.
  */
 
+import { fileURLToPath } from "node:url";
+
 import { errorCode } from "../base/errors.ts";
 import type { Config } from "../config/options.ts";
+import { isFileEndpoint } from "../config/validate.ts";
 import { CliError } from "./exit-codes.ts";
 
 /** The error to end `tag serve` with. `error` is kept as its cause. */
@@ -19,6 +22,7 @@ export function startupFailure(error: unknown, config: Config): CliError {
     portFailure(system, config) ??
     fileFailure(system, config) ??
     storageFailure(chain, system, config) ??
+    originFailure(chain, config) ??
     new CliError("runtime", `cannot start: ${chain.map(({ message }) => message).join(": ")}`, {
       cause: error,
     })
@@ -106,6 +110,18 @@ function storageFailure(
     `cannot use the cache folder ${cache.diskPath}: ${why}; make it writable for this user, ` +
       "or choose another with cache.disk_path or TAG_CACHE_DISK_PATH",
     { cause: failed ?? system },
+  );
+}
+
+/** The dev origin keeps its catalog in SQLite, which admits one writing process. */
+function originFailure(chain: readonly SystemError[], { upstream }: Config): CliError | undefined {
+  const busy = chain.find((link) => link.code?.startsWith("SQLITE_BUSY") === true);
+  if (busy === undefined || !isFileEndpoint(upstream.endpoint)) return undefined;
+  return new CliError(
+    "runtime",
+    `the object store folder ${fileURLToPath(upstream.endpoint)} is in use by another tag dev: ` +
+      "stop that one, or choose another folder with --origin",
+    { cause: busy },
   );
 }
 

@@ -93,16 +93,22 @@ describe("beside a running server", () => {
     expect((await beside(program, ["cache", "stats"])).stdout).toContain("Server    not running");
   });
 
-  test("a second server on the same cache folder is refused and names the first", async () => {
-    await using program = await start(["dev"]);
-    const second = await beside(program, ["dev", "--port", "0"], {
-      TAG_READ_PORT: "0",
-      TAG_HTTP_PORT: "",
-    });
-    expect(second.exitCode).toBe(1);
-    expect(second.stderr).toContain(`is in use by process ${program.pid}`);
-    expect(second.stderr).toContain("TAG_CACHE_DISK_PATH");
-  });
+  test.each([
+    [["--origin", "elsewhere"], "is in use by process PID", "TAG_CACHE_DISK_PATH"],
+    [[], "is in use by another tag dev", "--origin"],
+  ])(
+    "a second server on the same folders is refused with the cure (%j)",
+    async (words, who, cure) => {
+      await using program = await start(["dev"]);
+      const env = { TAG_READ_PORT: "0", TAG_HTTP_PORT: "0" };
+      const second = await beside(program, ["dev", ...words], env);
+      expect(second.exitCode).toBe(1);
+      const errors = second.stderr.split("\n").filter((line) => line.startsWith("[error]"));
+      expect(errors).toHaveLength(1);
+      expect(errors[0]).toContain(who.replace("PID", String(program.pid)));
+      expect(errors[0]).toContain(cure);
+    },
+  );
 });
 
 describe("signals", () => {
