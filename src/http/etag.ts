@@ -34,7 +34,7 @@ export function parseEtagList(value: string): EntityTagList {
   if (value.trim() === "*") return "*";
   const tags: EntityTag[] = [];
   for (const match of value.matchAll(MEMBER)) {
-    tags.push({ isWeak: match[1] !== undefined, opaque: (match[2] ?? match[3] ?? "").trimEnd() });
+    tags.push({ isWeak: match[1] !== undefined, opaque: match[2] ?? match[3]?.trimEnd() ?? "" });
   }
   return tags;
 }

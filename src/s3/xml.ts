@@ -76,14 +76,15 @@ function decodeReferences(text: string): string {
 
 /** Reads a document; undefined when it is not well-formed, has a DOCTYPE, or nests too deep. */
 export function parseXml(text: string): XmlDocument | undefined {
-  const document = text.replace(/^\uFEFF?\s*/, "");
+  const document = text.trim(); // a byte order mark counts as blank
   if (document.includes("<!DOCTYPE")) return undefined;
   try {
     if (XMLValidator.validate(document) !== true) return undefined;
     const parsed = parser.parse(document) as XmlElement;
-    const roots = Object.keys(parsed).filter((name) => name !== "#text");
-    const [root] = roots;
-    if (root === undefined || roots.length !== 1) return undefined;
+    const [root, ...others] = Object.keys(parsed).filter((name) => name !== "#text");
+    if (root === undefined || others.length > 0) return undefined;
+    // The library tolerates text around the root element; XML does not.
+    if (rootElementName(document) !== root || !document.endsWith(">")) return undefined;
     const content = parsed[root];
     if (content === undefined || Array.isArray(content)) return undefined;
     return { root, content };

@@ -30,6 +30,7 @@ describe("a list of entity tags", () => {
     ['"a,b", "c"', [strong("a,b"), strong("c")]],
     ["a, b", [strong("a"), strong("b")]],
     [', ,"a",,', [strong("a")]],
+    ['" ", "a "', [strong(" "), strong("a ")]],
     ["", []],
     ['"a', [strong("a")]],
   ] as const)("%j", (text, expected) => {
