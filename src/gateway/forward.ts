@@ -4,7 +4,7 @@
  */
 
 import { bytesSource, type ByteSource } from "../base/byte-source.ts";
-import { NO_BODY, type Reply, type ReplyBody } from "../http/exchange.ts";
+import { type Inbound, NO_BODY, type Reply, type ReplyBody } from "../http/exchange.ts";
 import { Fields, type RawHeaders } from "../http/fields.ts";
 import { s3Error } from "../s3/error.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
@@ -36,9 +36,22 @@ function ownSignal(state: ExchangeState): AbortSignal | undefined {
   return state.inbound.method === "GET" ? undefined : state.inbound.signal;
 }
 
-function withBody(inbound: ExchangeState["inbound"], body: ByteSource | null) {
-  // A view, not a copy: `signal` and others may be getters of the listener's object.
-  return Object.create(inbound, { body: { value: body } }) as ExchangeState["inbound"];
+/** The same request with a body that was read already. */
+function withBody(inbound: Inbound, body: ByteSource | null): Inbound {
+  const { id, method, rawTarget, fields, remoteAddress, isSecure, receivedAtMs } = inbound;
+  return {
+    id,
+    method,
+    rawTarget,
+    fields,
+    body,
+    get signal() {
+      return inbound.signal;
+    },
+    remoteAddress,
+    isSecure,
+    receivedAtMs,
+  };
 }
 
 /** Lets auth learn from an answer, and takes what was meant for the gateway alone out of it. */
