@@ -316,14 +316,15 @@ function clientPairs({ credentials }: Config): ClientPair[] {
 }
 
 function rightsOf({ rights }: ConfiguredPair): Rights {
-  if (rights.includes("write")) return "read-write";
-  return rights.includes("read") ? "read" : "none";
+  const mayRead = rights.includes("read") || rights.includes("own");
+  const mayWrite = rights.includes("write") || rights.includes("own");
+  if (mayRead) return mayWrite ? "read-write" : "read";
+  return mayWrite ? "write" : "none";
 }
 
 /** The dev origin behind a listener of its own on the loopback interface: real sockets, no shortcut. */
 async function serveOrigin(config: Config, { clock, random, log }: Seams) {
   const { createOrigin, DEFAULT_CREDENTIALS } = await import("./origin/origin.ts");
-  const { accessKeyId, secretAccessKey } = config.credentials;
   const origin = await createOrigin({
     root: new URL(config.upstream.endpoint).pathname,
     latencyMs: config.origin.latencyMs,
@@ -333,10 +334,6 @@ async function serveOrigin(config: Config, { clock, random, log }: Seams) {
       config.origin.pairs.length === 0
         ? DEFAULT_CREDENTIALS
         : config.origin.pairs.map(credentialOf),
-    proxyAccess:
-      accessKeyId === undefined || secretAccessKey === undefined
-        ? undefined
-        : { accessKeyId, secretAccessKey: secretAccessKey.reveal() },
     clock,
     random,
     log: log.child({ module: "origin" }),
@@ -361,11 +358,10 @@ async function serveOrigin(config: Config, { clock, random, log }: Seams) {
 }
 
 function credentialOf(pair: ConfiguredPair): OriginCredential {
-  const rights = pair.rights.includes("write") ? (["own"] as const) : pair.rights;
   return {
     accessKeyId: pair.accessKeyId,
     secretAccessKey: pair.secretAccessKey.reveal(),
-    rights: Object.fromEntries(pair.buckets.map((bucket) => [bucket, rights])),
+    rights: Object.fromEntries(pair.buckets.map((bucket) => [bucket, pair.rights])),
   };
 }
 
@@ -412,7 +408,7 @@ function createFlights(config: Config, clock: Clock, events: Events): Coalescer 
       slowConsumerMs: SLOW_CONSUMER_MS,
       pieceBytes: PIECE_BYTES,
       legsMax: LEGS_MAX,
-      memoryBytes: maxPopulateMemoryBytes < 0 ? Number.POSITIVE_INFINITY : maxPopulateMemoryBytes,
+      memoryBytes: maxPopulateMemoryBytes,
       orphansMax: ORPHANS_MAX,
     },
     clock,

@@ -9,7 +9,7 @@ import { formatAmzDate } from "../http/date.ts";
 import { SigningKey, deriveSigningKey, signerFor } from "../s3/sigv4.ts";
 import type { SignatureClaim, Signer } from "../s3/sigv4.ts";
 
-export type Rights = "none" | "read" | "read-write";
+export type Rights = "none" | "read" | "write" | "read-write";
 
 /** A key pair clients may use. */
 export interface ClientPair {
@@ -80,11 +80,11 @@ export class Client {
 
   /** `bucket` undefined is the list of all buckets: it takes a right that holds for each. */
   mayRead(bucket: string | undefined): boolean {
-    return this.#rights !== "none" && this.#covers(bucket);
+    return (this.#rights === "read" || this.#rights === "read-write") && this.#covers(bucket);
   }
 
   mayWrite(bucket: string | undefined): boolean {
-    return this.#rights === "read-write" && this.#covers(bucket);
+    return (this.#rights === "write" || this.#rights === "read-write") && this.#covers(bucket);
   }
 
   #covers(bucket: string | undefined): boolean {

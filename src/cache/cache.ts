@@ -23,6 +23,8 @@ import { metaOf, refreshedHeaders } from "./entry.ts";
 import { freshUntilMs } from "./freshness.ts";
 import { type FillPermit, Tombstones } from "./tombstones.ts";
 
+export type { FillPermit } from "./tombstones.ts";
+
 export interface CacheOptions {
   /** Longest time an entry is used without asking upstream. */
   readonly ttlMs: number;

@@ -9,7 +9,7 @@
 import { readAll, type ByteSource } from "../base/byte-source.ts";
 import { GatewayError } from "../base/errors.ts";
 import { replayableHeaders, wholeFromPartial } from "../cache/entry.ts";
-import type { FillPermit } from "../cache/tombstones.ts";
+import type { FillPermit } from "../cache/cache.ts";
 import type { Flight, FlightHead } from "../coalesce/flight.ts";
 import type { Reply } from "../http/exchange.ts";
 import { Fields, type RawHeaders } from "../http/fields.ts";
