@@ -64,18 +64,33 @@ const REPLACED: ReadonlySet<string> = new Set([
  * The client's fields that go upstream, in their order and spelling, with what a
  * presigned URL had in its query. Fields of the body's framing come from `payloadFor`.
  */
-export function forwardableHeaders(fields: Fields, hoisted: RawHeaders): string[] {
+export function forwardableHeaders(
+  fields: Fields,
+  claim: SignatureClaim | undefined,
+  hoisted: RawHeaders,
+): string[] {
   const { raw } = fields;
   const headers: string[] = [];
   for (let at = 0; at + 1 < raw.length; at += 2) {
     const name = raw[at] ?? "";
-    if (isForwarded(name.toLowerCase())) headers.push(name, raw[at + 1] ?? "");
+    const lower = name.toLowerCase();
+    if (isForwarded(lower) && !isAddedByHolder(lower, claim)) headers.push(name, raw[at + 1] ?? "");
   }
   for (let at = 0; at + 1 < hoisted.length; at += 2) {
     const name = hoisted[at] ?? "";
     if (isForwarded(name) && !fields.has(name)) headers.push(name, hoisted[at + 1] ?? "");
   }
   return headers;
+}
+
+/**
+ * Whoever was handed a presigned URL must not turn it into something else: under our
+ * signature a Tigris field (a rename, a region) would look like the signer's wish.
+ * Unsigned `x-amz-*` were refused already.
+ */
+function isAddedByHolder(lowerName: string, claim: SignatureClaim | undefined): boolean {
+  if (claim?.form !== "presigned" || claim.signedHeaders.includes(lowerName)) return false;
+  return lowerName.startsWith("x-tigris-") || lowerName.startsWith("tigris-");
 }
 
 function isForwarded(lowerName: string): boolean {

@@ -197,7 +197,7 @@ export class SigningAuth implements Auth {
     const payload = payloadFor(inbound, who);
     if (isS3Error(payload)) return payload;
     const headers = ["Host", address.authority];
-    headers.push(...forwardableHeaders(inbound.fields, query.hoisted));
+    headers.push(...forwardableHeaders(inbound.fields, claim, query.hoisted));
     headers.push(...payload.headers);
     return this.#signed(client, {
       method: inbound.method,
@@ -216,8 +216,11 @@ export class SigningAuth implements Auth {
     target: RawTarget,
     bucket: string | undefined,
   ): boolean {
-    const sources = copySourceBuckets(inbound.fields, target);
-    if (!sources.every((source) => client.mayRead(source))) return false;
+    // Tigris turns a copy into a move on request: then the source is written to as well.
+    const isMove = inbound.fields.has("x-tigris-rename");
+    for (const source of copySourceBuckets(inbound.fields, target)) {
+      if (!client.mayRead(source) || (isMove && !client.mayWrite(source))) return false;
+    }
     return isReading(inbound.method, target) ? client.mayRead(bucket) : client.mayWrite(bucket);
   }
 

@@ -137,37 +137,24 @@ function parseHeaderForm(header: string, fields: Fields, target: RawTarget): Aut
     return malformed("InvalidArgument", "only one authentication mechanism is allowed");
   }
 
-  let credential: string | undefined;
-  let signedHeaders: string | undefined;
-  let signature: string | undefined;
-  for (const part of header.slice(ALGORITHM.length).split(",")) {
-    const equals = part.indexOf("=");
-    if (equals === -1) continue;
-    const value = part.slice(equals + 1).trim();
-    switch (part.slice(0, equals).trim()) {
-      case "Credential":
-        credential = value;
-        break;
-      case "SignedHeaders":
-        signedHeaders = value;
-        break;
-      case "Signature":
-        signature = value;
-        break;
-      default:
-    }
-  }
-
   return assembleClaim("AuthorizationHeaderMalformed", {
     form: "header",
-    credential,
-    signedHeaders,
-    signature,
+    credential: partOf(header, "Credential="),
+    signedHeaders: partOf(header, "SignedHeaders="),
+    signature: partOf(header, "Signature="),
     date: fields.get("x-amz-date") ?? fields.get("date") ?? "",
     expires: undefined,
     payloadHash: fields.get("x-amz-content-sha256") ?? "",
     sessionToken: fields.get("x-amz-security-token"),
   });
+}
+
+/** The text from behind `name` to the next comma; order and spacing of the parts do not matter. */
+function partOf(header: string, name: string): string | undefined {
+  const at = header.indexOf(name);
+  if (at === -1) return undefined;
+  const comma = header.indexOf(",", at);
+  return header.slice(at + name.length, comma === -1 ? undefined : comma).trim();
 }
 
 function parseQueryForm(fields: Fields, target: RawTarget): Authorization {
@@ -228,32 +215,33 @@ interface ClaimText {
   readonly sessionToken: string | undefined;
 }
 
+// Greedy in front, so it is read from the right: an access key id may contain slashes, a scope cannot.
+const CREDENTIAL = /^(.+)\/(\d{8})\/([^/]*)\/([^/]+)\/aws4_request$/;
+const SIGNATURE = /^[0-9a-f]{64}$/;
+
 function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
   const { credential, signedHeaders, signature } = text;
   if (credential === undefined) return malformed(code, "the credential is missing");
   if (signedHeaders === undefined) return malformed(code, "the list of signed headers is missing");
   if (signature === undefined) return malformed(code, "the signature is missing");
 
-  // Read from the right: an access key id may contain slashes, the scope cannot.
-  const parts = credential.split("/");
-  const [date, region, service, terminator] = parts.slice(-4);
-  const accessKeyId = parts.slice(0, -4).join("/");
+  const scope = CREDENTIAL.exec(credential);
+  const [, accessKeyId, date, region, service] = scope ?? [];
   if (
-    accessKeyId === "" ||
+    accessKeyId === undefined ||
     date === undefined ||
-    !/^\d{8}$/.test(date) ||
     region === undefined ||
-    service === undefined ||
-    service === "" ||
-    terminator !== "aws4_request"
+    service === undefined
   ) {
     return malformed(code, "the credential is not <key id>/<date>/<region>/s3/aws4_request");
   }
-  if (!/^[0-9a-f]{64}$/.test(signature)) {
+  if (!SIGNATURE.test(signature)) {
     return malformed(code, "the signature is not 64 lower-case hex digits");
   }
   const names = signedHeaders.toLowerCase().split(";");
   if (names.length > MAX_SIGNED_HEADERS) return malformed(code, "too many signed headers");
+  // Twice the same field would let a small list stand for a huge canonical request.
+  if (hasDuplicate(names)) return malformed(code, "a header is signed twice");
   if (!names.includes("host")) return malformed(code, "the host header is not signed");
 
   const compactMs = parseAmzDate(text.date);
@@ -296,6 +284,14 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
       sessionToken: text.sessionToken,
     },
   };
+}
+
+/** Sorted lists, which is what clients send, are decided without a set. */
+function hasDuplicate(names: readonly string[]): boolean {
+  for (let at = 1; at < names.length; at += 1) {
+    if ((names[at - 1] ?? "") >= (names[at] ?? "")) return new Set(names).size < names.length;
+  }
+  return false;
 }
 
 function malformed(code: MalformedCode, because: string): Authorization {
@@ -453,10 +449,8 @@ export function canonicalHeaders(fields: Fields, signedHeaders: readonly string[
   let text = "";
   for (const name of signedHeaders) {
     const values = fields.all(name);
-    const only = values[0];
-    let value = "";
-    if (values.length === 1 && only !== undefined) value = trimAll(only);
-    else if (values.length > 1) value = values.map(trimAll).join(",");
+    const [first = ""] = values;
+    const value = values.length > 1 ? values.map(trimAll).join(",") : trimAll(first);
     text += `${name}:${value}\n`;
   }
   return text;

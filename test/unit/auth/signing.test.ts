@@ -307,6 +307,22 @@ describe("rights", () => {
     expect(copy("/pics/x", "/docs/x")).toBe("AccessDenied");
   });
 
+  test("a move needs the right to write its source too", () => {
+    const world = worldOf({
+      pairs: [
+        { ...secretly(ANN), buckets: ["pics"] },
+        { ...secretly(BOB), rights: "read" },
+      ],
+    });
+    const move = (pair: TestPair, source: string): string => {
+      const headers = ["x-amz-copy-source", source, "X-Tigris-Rename", "true"];
+      const call = forwardedOrRefused(world, signedInbound({ method: "PUT", headers, pair }));
+      return "code" in call ? call.code : "forwarded";
+    };
+    expect(move(ANN, "/pics/x")).toBe("forwarded");
+    expect(move(BOB, "/pics/x")).toBe("AccessDenied");
+  });
+
   test("a pair without rights may nothing; mayRead and mayWrite say the same as forward", () => {
     const world = worldOf({ pairs: [{ ...secretly(ANN), rights: "none" }] });
     const who = ask(world, signedInbound());
@@ -443,6 +459,25 @@ describe("signing anew", () => {
     expect(call.fields.get("content-length")).toBe("3");
     expect(call.fields.has("x-amz-security-token")).toBe(false);
     expect(verifiesUpstream(call)).toBe(true);
+  });
+
+  test("whoever holds a presigned URL adds no Tigris field that was not signed", () => {
+    const make = (signedFields: RawHeaders): Fields => {
+      const rawTarget = presign(
+        {
+          method: "PUT",
+          rawTarget: "/pics/a",
+          headers: [...HOST, ...signedFields],
+          expiresSeconds: 60,
+        },
+        signerFor(ANN, "auto", START_MS),
+        START_MS,
+      );
+      const headers = [...HOST, "X-Tigris-Rename", "true"];
+      return forwarded(worldOf(), inboundOf({ method: "PUT", rawTarget, headers })).fields;
+    };
+    expect(make([]).has("x-tigris-rename")).toBe(false);
+    expect(make(["X-Tigris-Rename", "true"]).has("x-tigris-rename")).toBe(true);
   });
 
   test("a header value in a presigned query cannot smuggle a line break", () => {

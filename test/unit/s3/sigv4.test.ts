@@ -331,7 +331,7 @@ describe("reading the header form", () => {
       /Credential=(\S+), SignedHeaders=(\S+), Signature=(\S+)/.exec(AUTHORIZATION) ?? [];
     const claim = claimOf(
       headerForm(
-        `AWS4-HMAC-SHA256\tSignature=${signature},Extra=1 ,  SignedHeaders = ${names?.toUpperCase()},Credential=${credential}`,
+        `AWS4-HMAC-SHA256\tSignature=${signature},Extra=1 ,  SignedHeaders= ${names?.toUpperCase()},Credential=${credential}`,
       ),
     );
     expect(claim).toEqual(claimOf(headerForm(AUTHORIZATION)));
@@ -382,6 +382,11 @@ describe("reading the header form", () => {
     [
       "thousands of signed headers",
       AUTHORIZATION.replace("host;", "host;".repeat(2000)),
+      "AuthorizationHeaderMalformed",
+    ],
+    [
+      "a header signed twice",
+      AUTHORIZATION.replace("host;", "host;host;"),
       "AuthorizationHeaderMalformed",
     ],
     ["nothing behind the scheme", "AWS4-HMAC-SHA256 ", "AuthorizationHeaderMalformed"],
