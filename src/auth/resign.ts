@@ -18,6 +18,7 @@ import { decodePercent, encodeQueryComponent } from "../http/raw-target.ts";
 import type { RawTarget } from "../http/raw-target.ts";
 import {
   STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+  announcedLength,
   awsChunkedVariant,
   decodeAwsChunked,
   encodeAwsChunked,
@@ -183,7 +184,7 @@ function streamingPayload(
   if (variant.signature === "ecdsa") {
     return s3Error("NotImplemented", { message: "SigV4A chunk signatures are not supported" });
   }
-  const decodedLengthBytes = decodedLength(fields);
+  const decodedLengthBytes = announcedLength(fields);
   if (typeof decodedLengthBytes !== "number") return decodedLengthBytes;
   const claim = who.kind === "valid" ? who.claim : undefined;
   // Chunks are signed from the request's own signature on, which a presigned URL does not have.
@@ -232,13 +233,6 @@ function streamingPayload(
     payloadHash: STREAMING_UNSIGNED_PAYLOAD_TRAILER,
     body: encodeAwsChunked(decoded, { decodedLengthBytes, trailers: () => decoded.trailers }),
   };
-}
-
-function decodedLength(fields: Fields): number | S3Error {
-  const text = fields.get("x-amz-decoded-content-length");
-  if (text === undefined) return s3Error("MissingContentLength");
-  if (!/^\d{1,15}$/.test(text)) return s3Error("BadContentLength");
-  return Number(text);
 }
 
 /** Content-Encoding without the token `aws-chunked`: what the object itself is encoded with. */

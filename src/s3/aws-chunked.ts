@@ -19,7 +19,7 @@
 
 import type { ByteSource } from "../base/byte-source.ts";
 import { GatewayError } from "../base/errors.ts";
-import type { RawHeaders } from "../http/fields.ts";
+import type { Fields, RawHeaders } from "../http/fields.ts";
 import {
   checksumAlgorithmOfField,
   checksumTextLength,
@@ -27,7 +27,8 @@ import {
   encodeChecksum,
 } from "./checksum.ts";
 import type { Checksum, ChecksumAlgorithm } from "./checksum.ts";
-import type { S3ErrorCode } from "./error.ts";
+import { s3Error } from "./error.ts";
+import type { S3Error, S3ErrorCode } from "./error.ts";
 import { ALGORITHM, EMPTY_SHA256, isSame } from "./sigv4.ts";
 import type { SigningKey } from "./sigv4.ts";
 
@@ -100,6 +101,18 @@ export function parseTrailerNames(header: string | undefined): string[] {
     .split(",")
     .map((name) => name.trim())
     .filter((name) => name !== "");
+}
+
+/**
+ * Length of the object a PutObject brings, in bytes, framing not counted: what S3 insists
+ * on knowing beforehand. `MissingContentLength` (411) when it is not announced, as in a
+ * chunked transfer; `BadContentLength` (400) when it is not a length.
+ */
+export function announcedLength(fields: Fields): number | S3Error {
+  const isFramed = awsChunkedVariant(fields.get("x-amz-content-sha256")) !== undefined;
+  const text = fields.get(isFramed ? "x-amz-decoded-content-length" : "content-length");
+  if (text === undefined) return s3Error("MissingContentLength");
+  return /^\d{1,15}$/.test(text) ? Number(text) : s3Error("BadContentLength");
 }
 
 // A size of 13 hex digits stays below 2^53; an extension is at most a signature.

@@ -5,8 +5,10 @@ import { describe, expect, test } from "bun:test";
 import { bytesSource, chunksOf, readAll } from "../../../src/base/byte-source.ts";
 import type { ByteSource } from "../../../src/base/byte-source.ts";
 import { seededRandom } from "../../../src/base/random.ts";
+import { Fields } from "../../../src/http/fields.ts";
 import {
   AwsChunkedError,
+  announcedLength,
   awsChunkedVariant,
   decodeAwsChunked,
   encodeAwsChunked,
@@ -294,4 +296,31 @@ describe("the encoder", () => {
   test("cannot promise a length for a trailer that is no checksum", () => {
     expect(encodedLengthBytes(10, ["x-note"])).toBeUndefined();
   });
+});
+
+test.each([
+  ["a plain length", ["Content-Length", "12"], 12],
+  ["zero", ["Content-Length", "0"], 0],
+  ["nothing, as in a chunked transfer", ["Transfer-Encoding", "chunked"], "MissingContentLength"],
+  ["a negative length", ["Content-Length", "-1"], "BadContentLength"],
+  [
+    "the decoded length of a framed body",
+    [
+      "x-amz-content-sha256",
+      "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+      "x-amz-decoded-content-length",
+      "5",
+      "Content-Length",
+      "60",
+    ],
+    5,
+  ],
+  [
+    "a framed body without its decoded length",
+    ["x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "Content-Length", "60"],
+    "MissingContentLength",
+  ],
+])("the object's length is announced by %s", (_why, headers, expected) => {
+  const length = announcedLength(new Fields(headers));
+  expect(typeof length === "number" ? length : length.code).toBe(expected as never);
 });
