@@ -10,6 +10,7 @@
  * the wire.
  */
 
+import { Http1Engine } from "./http1/engine.ts";
 import type { Listener, ListenerOptions } from "./options.ts";
 import { StrictListener } from "./strict.ts";
 import { ZeroCopyListener } from "./zero-copy.ts";
@@ -23,9 +24,17 @@ export type {
   TlsMaterial,
 } from "./options.ts";
 
+/** Which HTTP/1.1 implementation carries the S3 port: Bun's `node:http` or our own (http1/). */
+export type StrictEngine = "node" | "own";
+
+export interface StrictListenerOptions extends ListenerOptions {
+  /** Undefined: "node". Both keep the contract; strict.ts says what only the other one can. */
+  readonly engine?: StrictEngine | undefined;
+}
+
 /** The listener of the S3 port: keeps raw targets, header spelling and declared lengths. */
-export function createStrictListener(options: ListenerOptions): Listener {
-  return new StrictListener(options);
+export function createStrictListener(options: StrictListenerOptions): Listener {
+  return options.engine === "own" ? new Http1Engine(options) : new StrictListener(options);
 }
 
 /**

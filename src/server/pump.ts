@@ -4,11 +4,12 @@
  * hand chunks to a socket themselves.
  */
 
-import { read, readSync } from "node:fs";
+import { read } from "node:fs";
 
 import { GatewayError } from "../base/errors.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import type { FileSlice } from "../http/exchange.ts";
+import { readResident } from "./resident-read.ts";
 
 /** The connection as a place for body bytes. */
 export interface BodySink {
@@ -21,6 +22,8 @@ export interface BodySink {
 
 /** Largest piece handed to a socket at once: enough to amortise a system call. */
 export const CHUNK_BYTES = 256 * 1024;
+
+const NOTHING = new Uint8Array(0);
 
 /**
  * Sends everything `source` has. Throws what the source or the sink throws, and
@@ -60,23 +63,16 @@ export async function pumpBytes(bytes: Uint8Array, sink: BodySink): Promise<void
 }
 
 /**
- * Sends a slice of an open file from `sentBytes` on, by positional reads in the thread pool:
- * a cold page costs this request time, not the others. The next chunk is read while the last
- * one drains. Does not release the slice.
+ * Sends a slice of an open file from `sentBytes` on. What is in memory is read at once; what has to
+ * come from the disk is read by the thread pool, so a cold page costs this request time and not the
+ * others. Does not release the slice.
  */
 export async function pumpFile(file: FileSlice, sentBytes: number, sink: BodySink): Promise<void> {
-  if (sentBytes === file.lengthBytes) return;
-  let offset = sentBytes;
-  let next = readChunk(file, offset);
-  for (;;) {
-    const chunk = await next;
+  for (let offset = sentBytes; offset < file.lengthBytes;) {
+    const chunk = readChunkNow(file, offset) ?? (await readChunk(file, offset));
     offset += chunk.length;
-    if (offset === file.lengthBytes) return sink.write(chunk);
-    next = readChunk(file, offset);
-    // Both are awaited even when the sink fails: the descriptor may be closed and
-    // given to another file as soon as we return, so no read may still be under way.
-    const [sent] = await Promise.allSettled([sink.write(chunk), next]);
-    if (sent.status === "rejected") throw sent.reason;
+    const blocked = sink.write(chunk);
+    if (blocked !== undefined) await blocked;
   }
 }
 
@@ -96,32 +92,55 @@ export function fileSource(file: FileSlice): ByteSource {
   };
 }
 
-/** The first chunk of a slice, read on this thread: for small bodies that is the whole of it. */
-export function readFirstChunk(file: FileSlice, limitBytes: number): Uint8Array {
-  const chunk = Buffer.allocUnsafe(Math.min(file.lengthBytes, limitBytes));
-  let filled = 0;
-  while (filled < chunk.length) {
-    const count = readSync(
-      file.descriptor,
-      chunk,
-      filled,
-      chunk.length - filled,
-      file.offsetBytes + filled,
-    );
-    if (count === 0) throw endedEarly(file);
-    filled += count;
+/** All of a slice in one piece. */
+export async function readWhole(file: FileSlice): Promise<Uint8Array> {
+  const first = readChunkNow(file, 0, file.lengthBytes);
+  if (first?.length === file.lengthBytes) return first;
+  const whole = Buffer.allocUnsafeSlow(file.lengthBytes);
+  for (let filled = 0; filled < whole.length;) {
+    const chunk = readChunkNow(file, filled) ?? (await readChunk(file, filled));
+    whole.set(chunk, filled);
+    filled += chunk.length;
   }
-  return chunk;
+  return whole;
 }
 
-function readChunk(file: FileSlice, offset: number): Promise<Uint8Array> {
-  const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, file.lengthBytes - offset));
+/**
+ * The bytes of a slice from `offset` on as far as they are in memory, at most `limitBytes`;
+ * undefined when the first one is not, or when the system cannot tell.
+ */
+export function readChunkNow(
+  file: FileSlice,
+  offset: number,
+  limitBytes: number = CHUNK_BYTES,
+): Uint8Array | undefined {
+  const count = Math.min(limitBytes, file.lengthBytes - offset);
+  if (count === 0) return NOTHING;
+  const chunk = Buffer.allocUnsafeSlow(count);
+  const from = file.offsetBytes + offset;
+  const readBytes = readResident(file.descriptor, chunk, 0, count, from);
+  return readBytes === 0 ? undefined : chunk.subarray(0, readBytes);
+}
+
+/**
+ * The bytes of a slice from `offset` on, at most `CHUNK_BYTES` and never none, read by the thread
+ * pool into memory of their own, behind a copy of `prefix`.
+ */
+export function readChunk(
+  file: FileSlice,
+  offset: number,
+  prefix: Uint8Array = NOTHING,
+): Promise<Uint8Array> {
+  const count = Math.min(CHUNK_BYTES, file.lengthBytes - offset);
+  const chunk = Buffer.allocUnsafeSlow(prefix.length + count);
+  chunk.set(prefix);
   return new Promise((resolve, reject) => {
-    read(file.descriptor, chunk, 0, chunk.length, file.offsetBytes + offset, (error, count) => {
+    const from = file.offsetBytes + offset;
+    read(file.descriptor, chunk, prefix.length, count, from, (error, readBytes) => {
       if (error !== null) {
         reject(new GatewayError("storage_io", `read of ${file.path} failed`, { cause: error }));
-      } else if (count === 0) reject(endedEarly(file));
-      else resolve(count === chunk.length ? chunk : chunk.subarray(0, count));
+      } else if (readBytes === 0) reject(endedEarly(file));
+      else resolve(readBytes === count ? chunk : chunk.subarray(0, prefix.length + readBytes));
     });
   });
 }

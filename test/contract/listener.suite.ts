@@ -22,7 +22,7 @@ import { ListenError } from "../../src/server/listener.ts";
 import type { Listener, ListenerLimits, ListenerOptions } from "../../src/server/listener.ts";
 import { WireClient, headerOf, requestText } from "../support/wire-client.ts";
 import type { WireHead } from "../support/wire-client.ts";
-import { TLS_ONE, TLS_TWO, commonNameOf } from "../support/tls-fixture.ts";
+import { TLS_ONE, TLS_TWO, commonNameOf, negotiatedProtocolOf } from "../support/tls-fixture.ts";
 
 export interface ListenerTraits {
   readonly name: string;
@@ -1170,6 +1170,32 @@ export function listenerContract(traits: ListenerTraits): void {
       await plain.send(requestText("GET", "/b/k"));
       await plain.rest();
       await plain.ended;
+    });
+
+    test("TLS clients that offer HTTP/2 first are given HTTP/1.1", async () => {
+      await using server = await serve(() => text("hello"), { tls: TLS_ONE });
+      expect(["http/1.1", "false"]).toContain(await negotiatedProtocolOf(server.port));
+    });
+
+    test("a slow reader over TLS holds the source back and gets every byte", async () => {
+      const path = patternFile("tls", 12 * MIB);
+      await using server = await serve(
+        () => ({
+          status: 200,
+          headers: ["Content-Type", "text/plain"],
+          body: { kind: "file", file: new SliceProbe(path, 7, 12 * MIB - 7) },
+        }),
+        { tls: TLS_ONE },
+      );
+      await using client = await WireClient.connect(server.port, { tls: true });
+      await client.send(requestText("GET", "/b/k"));
+      await client.head();
+      const received: Buffer[] = [];
+      for (let round = 0; round < 12; round += 1) {
+        await systemClock.sleep(5);
+        received.push(await client.bytes(round < 11 ? MIB : MIB - 7));
+      }
+      expect(Buffer.compare(Buffer.concat(received), pattern(7, 12 * MIB - 7))).toBe(0);
     });
 
     if (traits.reloadsTls) {

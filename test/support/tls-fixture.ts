@@ -55,3 +55,16 @@ export function commonNameOf(port: number): Promise<string> {
     socket.once("error", reject);
   });
 }
+
+/** The protocol a port on the loopback chooses when offered HTTP/2 and HTTP/1.1. */
+export function negotiatedProtocolOf(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { port, host: "127.0.0.1", rejectUnauthorized: false };
+    const socket = connect({ ...options, ALPNProtocols: ["h2", "http/1.1"] }, () => {
+      const protocol = socket.alpnProtocol;
+      socket.destroy();
+      resolve(String(protocol));
+    });
+    socket.once("error", reject);
+  });
+}

@@ -1,0 +1,201 @@
+/**
+ * The sending half of a connection. It hands bytes to the kernel, keeps what the kernel did not
+ * take, and makes the sender wait for it: at most one piece is ever held back per connection, and
+ * for files not even that, because a file can be read again.
+ *
+ * A header is written together with the first bytes of its body, in one system call. Both are
+ * put together in a scratch buffer shared by all connections, which is safe because between filling and
+ * writing it nothing else runs.
+ */
+
+import type { Socket } from "bun";
+
+import type { FileSlice } from "../../http/exchange.ts";
+import { clientGone } from "../options.ts";
+import { CHUNK_BYTES, readChunk } from "../pump.ts";
+import type { BodySink } from "../pump.ts";
+import { readResident } from "../resident-read.ts";
+
+/** Room for a header before the body bytes; a longer one is sent on its own. */
+const HEAD_BYTES_MAX = 32 * 1024;
+
+/** What one connection may write before the others get a turn. */
+const TURN_BYTES = 1024 * 1024;
+
+/** Room for the size line and the two line ends around a chunk. */
+const CHUNK_FRAME_BYTES = 20;
+
+const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX + CHUNK_BYTES + CHUNK_FRAME_BYTES);
+
+const NOTHING = new Uint8Array(0);
+const LAST_CHUNK = Buffer.from("0\r\n\r\n");
+
+export class Wire implements BodySink {
+  readonly #socket: Socket<unknown>;
+  readonly #onBlocked: () => void;
+  /** Taken from a sender that now waits for the kernel to take it from us. */
+  #unsent: Uint8Array = NOTHING;
+  #waiter: { resolve: () => void; reject: (error: unknown) => void } | undefined;
+  #isClosed = false;
+  #acceptedBytes = 0;
+
+  /** @param onBlocked called when a sender begins to wait for the client to read */
+  constructor(socket: Socket<unknown>, onBlocked: () => void) {
+    this.#socket = socket;
+    this.#onBlocked = onBlocked;
+  }
+
+  /** Bytes the kernel has taken. */
+  get acceptedBytes(): number {
+    return this.#acceptedBytes;
+  }
+
+  /** The kernel takes no more for now, and somebody waits for it. */
+  get isBlocked(): boolean {
+    return this.#waiter !== undefined;
+  }
+
+  write(chunk: Uint8Array): Promise<void> | undefined {
+    const sentBytes = this.#hand(chunk);
+    if (sentBytes === chunk.length) return undefined;
+    this.#unsent = chunk.subarray(sentBytes);
+    return this.#room();
+  }
+
+  /** Header and body together; the body must not change afterwards. */
+  writeWithHead(head: string, body: Uint8Array): Promise<void> | undefined {
+    if (head === "") return this.write(body);
+    if (head.length > HEAD_BYTES_MAX || body.length > CHUNK_BYTES) {
+      return this.#inTurn(this.write(Buffer.from(head, "latin1")), () => this.write(body));
+    }
+    const headBytes = scratch.write(head, 0, "latin1");
+    scratch.set(body, headBytes);
+    const totalBytes = headBytes + body.length;
+    const sentBytes = this.#hand(scratch.subarray(0, totalBytes));
+    if (sentBytes === totalBytes) return undefined;
+    this.#unsent =
+      sentBytes >= headBytes
+        ? body.subarray(sentBytes - headBytes)
+        : Buffer.from(scratch.subarray(sentBytes, totalBytes));
+    return this.#room();
+  }
+
+  /** One chunk of the chunked coding; an empty one would end the body, so it is left out. */
+  writeChunk(head: string, chunk: Uint8Array): Promise<void> | undefined {
+    if (head !== "" || chunk.length > CHUNK_BYTES) return this.#writeChunks(head, chunk);
+    if (chunk.length === 0) return undefined;
+    let length = scratch.write(`${chunk.length.toString(16)}\r\n`, 0, "latin1");
+    scratch.set(chunk, length);
+    length += chunk.length;
+    length += scratch.write("\r\n", length, "latin1");
+    const sentBytes = this.#hand(scratch.subarray(0, length));
+    if (sentBytes === length) return undefined;
+    this.#unsent = Buffer.from(scratch.subarray(sentBytes, length));
+    return this.#room();
+  }
+
+  writeLastChunk(): Promise<void> | undefined {
+    return this.write(LAST_CHUNK);
+  }
+
+  /**
+   * A header and part of a file. Pages in memory are read here and now, others by the thread
+   * pool. What the kernel does not take is read again later, so a slow client holds no memory.
+   */
+  async writeFile(head: string, file: FileSlice): Promise<void> {
+    let headBytes = 0;
+    if (head.length > HEAD_BYTES_MAX) await this.write(Buffer.from(head, "latin1"));
+    else headBytes = scratch.write(head, 0, "latin1");
+    let turnBytes = 0;
+    for (let offset = 0; offset < file.lengthBytes;) {
+      const count = Math.min(CHUNK_BYTES, file.lengthBytes - offset);
+      const { descriptor, offsetBytes } = file;
+      const readBytes = readResident(descriptor, scratch, headBytes, count, offsetBytes + offset);
+      if (readBytes === 0) {
+        offset += await this.#writeFromDisk(headBytes, file, offset);
+        headBytes = 0;
+        continue;
+      }
+      const totalBytes = headBytes + readBytes;
+      const sentBytes = this.#hand(scratch.subarray(0, totalBytes));
+      offset += Math.max(0, sentBytes - headBytes);
+      turnBytes += sentBytes;
+      if (sentBytes < headBytes) this.#unsent = Buffer.from(scratch.subarray(sentBytes, headBytes));
+      headBytes = 0;
+      if (sentBytes < totalBytes) {
+        await this.#room();
+        turnBytes = 0;
+      } else if (turnBytes >= TURN_BYTES) {
+        await nextTurn();
+        turnBytes = 0;
+      }
+    }
+  }
+
+  /** The kernel has room: gives it what was kept, then wakes who waits. True when it took any. */
+  onDrain(): boolean {
+    const before = this.#unsent.length;
+    if (before > 0) {
+      const sentBytes = this.#hand(this.#unsent);
+      this.#unsent = sentBytes === before ? NOTHING : this.#unsent.subarray(sentBytes);
+    }
+    if (this.#unsent.length > 0) return this.#unsent.length < before;
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter?.resolve();
+    return true;
+  }
+
+  onClose(): void {
+    this.#isClosed = true;
+    this.#unsent = NOTHING;
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter?.reject(clientGone());
+  }
+
+  async #writeFromDisk(headBytes: number, file: FileSlice, offset: number): Promise<number> {
+    // The scratch buffer is not ours while we wait: the header comes along in the chunk.
+    const head = Buffer.from(scratch.subarray(0, headBytes));
+    const chunk = await readChunk(file, offset, head);
+    await this.write(chunk);
+    return chunk.length - headBytes;
+  }
+
+  async #writeChunks(head: string, chunk: Uint8Array): Promise<void> {
+    if (head !== "") await this.write(Buffer.from(head, "latin1"));
+    for (let at = 0; at < chunk.length; at += CHUNK_BYTES) {
+      await this.writeChunk("", chunk.subarray(at, at + CHUNK_BYTES));
+    }
+  }
+
+  #inTurn(
+    first: Promise<void> | undefined,
+    second: () => Promise<void> | undefined,
+  ): Promise<void> | undefined {
+    return first === undefined ? second() : first.then(second);
+  }
+
+  /** What the kernel takes of `bytes` now. */
+  #hand(bytes: Uint8Array): number {
+    if (this.#isClosed) throw clientGone();
+    const sentBytes = this.#socket.write(bytes);
+    if (sentBytes < 0) throw clientGone();
+    this.#acceptedBytes += sentBytes;
+    return sentBytes;
+  }
+
+  #room(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiter = { resolve, reject };
+      this.#onBlocked();
+    });
+  }
+}
+
+/** After everything that is already due on the event loop. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
