@@ -174,7 +174,7 @@ export class ScriptedS3 {
     const { etag, lastModified, sizeBytes } = object;
     const validators = ["ETag", etag, "Last-Modified", lastModified];
     const ifMatch = request.field("if-match");
-    if (ifMatch !== undefined && !matchesTag(ifMatch, etag)) {
+    if (ifMatch !== undefined && !matchesTag(ifMatch, etag, true)) {
       return error(412, "PreconditionFailed");
     }
     const ifNoneMatch = request.field("if-none-match");
@@ -300,10 +300,11 @@ function error(status: number, code: string): Answer {
   return { status, reason: code, headers: XML, body };
 }
 
-function matchesTag(list: string, etag: string): boolean {
+/** RFC 9110 §8.8.3.2: weakly, a tag and its `W/` twin are the same. */
+function matchesTag(list: string, etag: string, isStrong = false): boolean {
   if (list.trim() === "*") return true;
-  const bare = (tag: string) => tag.trim().replace(/^W\//, "");
-  return list.split(",").some((tag) => bare(tag) === bare(etag));
+  const seen = (tag: string) => (isStrong ? tag.trim() : tag.trim().replace(/^W\//, ""));
+  return list.split(",").some((tag) => seen(tag) === seen(etag));
 }
 
 /** `[start, end)`, undefined for the whole object. */
