@@ -1,0 +1,71 @@
+import { afterAll, expect, test } from "bun:test";
+import { dlopen, FFIType } from "bun:ffi";
+import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+import { pumpFile, readWhole } from "../../../src/server/pump.ts";
+import { readResident } from "../../../src/server/resident-read.ts";
+
+// tmpfs cannot tell what is resident, so the files are put where the sources are.
+const folder = mkdtempSync(join(import.meta.dir, "resident-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const SIZE = 1024 * 1024;
+const content = Buffer.from(Array.from({ length: SIZE }, (_, at) => (at * 7 + (at >> 8)) & 255));
+
+function openFile(name: string): { descriptor: number; path: string } {
+  const path = join(folder, name);
+  const descriptor = openSync(path, "w+");
+  writeSync(descriptor, content);
+  fsyncSync(descriptor);
+  return { descriptor, path };
+}
+
+/** Drops the clean pages of a file (man 2 posix_fadvise, POSIX_FADV_DONTNEED). */
+function makeCold(descriptor: number): void {
+  const libc = dlopen("libc.so.6", {
+    posix_fadvise: {
+      args: [FFIType.i32, FFIType.i64_fast, FFIType.i64_fast, FFIType.i32],
+      returns: FFIType.i32,
+    },
+  });
+  libc.symbols.posix_fadvise(descriptor, 0, 0, 4);
+  libc.close();
+}
+
+test("what was just written is resident and read at the right place", () => {
+  const { descriptor } = openFile("hot");
+  const target = Buffer.alloc(100);
+  const readBytes = readResident(descriptor, target, 10, 50, 12_345);
+  expect(readBytes).toBe(50);
+  expect(target.subarray(10, 60)).toEqual(content.subarray(12_345, 12_395));
+  expect(target[9]).toBe(0);
+  expect(target[60]).toBe(0);
+  closeSync(descriptor);
+});
+
+test("the end of the file and a bad descriptor read as nothing", () => {
+  const { descriptor } = openFile("end");
+  expect(readResident(descriptor, Buffer.alloc(10), 0, 10, SIZE)).toBe(0);
+  closeSync(descriptor);
+  expect(readResident(-1, Buffer.alloc(10), 0, 10, 0)).toBe(0);
+});
+
+test("cold pages are not waited for, and the slower ways still read all of them", async () => {
+  const { descriptor, path } = openFile("cold");
+  const file = {
+    descriptor,
+    path,
+    offsetBytes: 5,
+    lengthBytes: SIZE - 5,
+    release: () => undefined,
+  };
+  makeCold(descriptor);
+  expect(readResident(descriptor, Buffer.alloc(SIZE), 0, SIZE, 0)).toBeLessThan(SIZE);
+  expect(Buffer.compare(await readWhole(file), content.subarray(5))).toBe(0);
+  makeCold(descriptor);
+  const parts: Uint8Array[] = [];
+  await pumpFile(file, 0, { write: (chunk) => void parts.push(chunk) });
+  expect(Buffer.compare(Buffer.concat(parts), content.subarray(5))).toBe(0);
+  closeSync(descriptor);
+});
