@@ -159,19 +159,17 @@ async function main(): Promise<void> {
       stdin: "ignore",
       stdout: log,
       stderr: log,
+      // A session of its own: Ctrl-C reaches it once, through us, and a second signal would cut it.
+      detached: true,
     },
   );
 
   let isStopping = false;
-  const stop = async () => {
+  const stop = () => {
+    if (!isStopping) program.kill("SIGTERM");
     isStopping = true;
-    program.kill("SIGTERM");
-    await program.exited;
-    await rm(folder, { recursive: true, force: true });
   };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => void stop().then(() => process.exit(0)));
-  }
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
 
   try {
     const deadlineMs = performance.now() + START_LIMIT_MS;
@@ -190,11 +188,15 @@ stop         Ctrl-C; the log is ${logPath}
 `);
     if (!process.argv.includes("--once")) {
       await program.exited;
-      // Only a signal to us is a wanted end.
       if (!isStopping) throw new Error(`tag dev ended by itself:\n${await log.text()}`);
     }
+  } catch (error) {
+    // Whatever fails after a signal to us fails because the gateway is ending.
+    if (!isStopping) throw error;
   } finally {
-    await stop();
+    stop();
+    await program.exited;
+    await rm(folder, { recursive: true, force: true });
   }
 }
 
