@@ -43,7 +43,9 @@ export class StrictExchange extends ServerInbound implements BodySink {
     setting: Setting,
   ) {
     const fields = new Fields(request.rawHeaders);
-    const rawTarget = originForm(request.url ?? "", fields.get("host"));
+    // node:http lets a second Host pass; which of the two a proxy before us believed, who knows.
+    const hosts = fields.all("host");
+    const rawTarget = hosts.length > 1 ? undefined : originForm(request.url ?? "", hosts[0]);
     const method = request.method ?? "";
     super({ method, rawTarget: rawTarget ?? "", fields, remoteAddress }, setting);
     this.#request = request;
@@ -108,6 +110,7 @@ export class StrictExchange extends ServerInbound implements BodySink {
 
   #writeHead(reply: Reply, framing: Framing): void {
     const mustClose =
+      this.#isRefused ||
       this.#setting.isDraining ||
       this.#request.httpVersionMinor === 0 ||
       hasToken(this.fields.list("connection"), "close") ||
