@@ -39,6 +39,8 @@ export interface Caller {
   readonly proof: { readonly claim: SignatureClaim; readonly key: SigningKey } | undefined;
 }
 
+export const ANONYMOUS: Caller = { accessKeyId: undefined, isProxied: false, proof: undefined };
+
 export interface AccessOptions {
   readonly keyRing: KeyRing;
   /** The key pair gateways prove themselves with. */
@@ -70,7 +72,7 @@ export class Access {
     const authorization = parseAuthorization(fields, target);
     switch (authorization.kind) {
       case "anonymous":
-        return { accessKeyId: undefined, isProxied, proof: undefined };
+        return { ...ANONYMOUS, isProxied };
       case "unsupported":
         // Cookies and the like are no credentials here; a signature of another version is.
         return usesOtherSignature(fields, target)
@@ -78,7 +80,7 @@ export class Access {
               message:
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             })
-          : { accessKeyId: undefined, isProxied, proof: undefined };
+          : { ...ANONYMOUS, isProxied };
       case "malformed":
         return s3Error(authorization.code, { message: authorization.because });
       case "signed":
@@ -133,7 +135,8 @@ export class Access {
   /** Whether the caller may create a bucket of this name. */
   mayCreate(caller: Caller, bucketName: string): boolean {
     return (
-      caller.accessKeyId !== undefined && this.#keyRing.has(caller.accessKeyId, bucketName, "own")
+      caller.accessKeyId !== undefined &&
+      this.#keyRing.has(caller.accessKeyId, bucketName, "create")
     );
   }
 

@@ -5,7 +5,7 @@
 
 import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
 import { child, children, childText, parseXml } from "../s3/xml.ts";
-import { type Acl, type Grant, isPermission, requestedAcl } from "./acl.ts";
+import { type Acl, type Grant, isPermission, privateAcl, requestedAcl } from "./acl.ts";
 import {
   type Answer,
   type BucketCall,
@@ -35,13 +35,14 @@ export async function putBucketAcl(call: BucketCall, { store }: OriginParts): Pr
 export function getObjectAcl(call: ObjectCall, { store }: OriginParts): Answer {
   const object = store.catalog.object(call.bucket.name, call.key);
   if (object === undefined) return noSuchKey(call);
-  return aclReply(object.acl ?? call.bucket.acl, object.ownerId);
+  return aclReply(object.acl ?? inheritedAcl(call.bucket.acl, object.ownerId), object.ownerId);
 }
 
 export async function putObjectAcl(call: ObjectCall, { store }: OriginParts): Promise<Answer> {
   const bucketName = call.bucket.name;
-  const ownerId = store.catalog.object(bucketName, call.key)?.ownerId;
-  const acl = await receiveAcl(call, ownerId ?? call.bucket.ownerId);
+  const before = store.catalog.object(bucketName, call.key);
+  if (before === undefined) return noSuchKey(call);
+  const acl = await receiveAcl(call, before.ownerId);
   if (isS3Error(acl)) return acl;
   const object = store.catalog.object(bucketName, call.key);
   if (object === undefined) return noSuchKey(call);
@@ -49,15 +50,22 @@ export async function putObjectAcl(call: ObjectCall, { store }: OriginParts): Pr
   return emptyReply(200);
 }
 
-/** From the headers or, without them, from the document. Grants to the owner say nothing new. */
+/** What an object without an ACL of its own has: its owner's grant, and the bucket's to groups. */
+function inheritedAcl(bucketAcl: Acl, ownerId: string): Acl {
+  return [...bucketAcl.filter(({ grantee }) => isGroup(grantee)), ...privateAcl(ownerId)];
+}
+
+/** From the headers or, without them, from the document. */
 async function receiveAcl(call: BucketCall, ownerId: string): Promise<Acl | S3Error> {
   const text = await receiveText(call);
   if (isS3Error(text)) return text;
-  const requested = requestedAcl(call.inbound.fields, call.bucket.ownerId);
+  const requested = requestedAcl(call.inbound.fields, {
+    ownerId,
+    bucketOwnerId: call.bucket.ownerId,
+  });
   if (requested !== undefined) return requested;
   if (text === "") return s3Error("MissingSecurityHeader");
-  const acl = parseAccessControlPolicy(text);
-  return isS3Error(acl) ? acl : acl.filter((grant) => grant.grantee !== ownerId);
+  return parseAccessControlPolicy(text);
 }
 
 function parseAccessControlPolicy(text: string): Acl | S3Error {
@@ -77,21 +85,24 @@ function parseAccessControlPolicy(text: string): Acl | S3Error {
 }
 
 function aclReply(acl: Acl, ownerId: string): Answer {
-  const grants: Acl = [{ grantee: ownerId, permission: "FULL_CONTROL" }, ...acl];
   return xmlReply("AccessControlPolicy", {
     Owner: { ID: ownerId, DisplayName: ownerId },
     AccessControlList: {
-      Grant: grants.map(({ grantee, permission }) => {
-        const isGroup = grantee.startsWith("http://");
+      Grant: acl.map(({ grantee, permission }) => {
+        const isUri = isGroup(grantee);
         return {
           Grantee: {
             "@xmlns:xsi": XSI,
-            "@xsi:type": isGroup ? "Group" : "CanonicalUser",
-            ...(isGroup ? { URI: grantee } : { ID: grantee, DisplayName: grantee }),
+            "@xsi:type": isUri ? "Group" : "CanonicalUser",
+            ...(isUri ? { URI: grantee } : { ID: grantee, DisplayName: grantee }),
           },
           Permission: permission,
         };
       }),
     },
   });
+}
+
+function isGroup(grantee: string): boolean {
+  return grantee.startsWith("http://");
 }

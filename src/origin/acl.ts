@@ -2,8 +2,8 @@
  * Access control lists: the S3 way to open a bucket or an object to others.
  *
  * An ACL is a list of grants; a grantee is an access key id (the dev origin has no
- * accounts) or one of two groups. The owner is not listed: owners may do
- * everything, and replies show their FULL_CONTROL. XML lives in acl-operations.ts.
+ * accounts) or one of two groups. It is kept as it was given, the owner's own grant
+ * included, although owners may do everything anyway. XML is acl-operations.ts.
  */
 
 import type { Fields } from "../http/fields.ts";
@@ -23,7 +23,10 @@ export interface Grant {
 
 export type Acl = readonly Grant[];
 
-export const PRIVATE: Acl = [];
+/** What a bucket or object has that nobody said anything about. */
+export function privateAcl(ownerId: string): Acl {
+  return [{ grantee: ownerId, permission: "FULL_CONTROL" }];
+}
 
 export function isPermission(text: string): text is Permission {
   return (PERMISSIONS as readonly string[]).includes(text);
@@ -44,24 +47,32 @@ export function permits(
   );
 }
 
+/** Who the owners are that canned ACLs speak of; the same for a bucket's own ACL. */
+export interface Owners {
+  readonly ownerId: string;
+  readonly bucketOwnerId: string;
+}
+
 /** The grants of a canned ACL (S3 user guide, "Canned ACL"); undefined for an unknown name. */
-export function cannedAcl(name: string, bucketOwnerId: string): Acl | undefined {
+export function cannedAcl(name: string, { ownerId, bucketOwnerId }: Owners): Acl | undefined {
+  const own = privateAcl(ownerId);
   switch (name) {
     case "private":
-      return PRIVATE;
+      return own;
     case "public-read":
-      return [{ grantee: EVERYONE, permission: "READ" }];
+      return [{ grantee: EVERYONE, permission: "READ" }, ...own];
     case "public-read-write":
       return [
         { grantee: EVERYONE, permission: "READ" },
         { grantee: EVERYONE, permission: "WRITE" },
+        ...own,
       ];
     case "authenticated-read":
-      return [{ grantee: EVERY_KEY, permission: "READ" }];
+      return [{ grantee: EVERY_KEY, permission: "READ" }, ...own];
     case "bucket-owner-read":
-      return [{ grantee: bucketOwnerId, permission: "READ" }];
+      return [...own, { grantee: bucketOwnerId, permission: "READ" }];
     case "bucket-owner-full-control":
-      return [{ grantee: bucketOwnerId, permission: "FULL_CONTROL" }];
+      return [...own, { grantee: bucketOwnerId, permission: "FULL_CONTROL" }];
     default:
       return undefined;
   }
@@ -76,10 +87,10 @@ const GRANT_FIELDS: readonly (readonly [string, Permission])[] = [
 ];
 
 /** The ACL a request asks for with `x-amz-acl` or `x-amz-grant-*`; undefined when with neither. */
-export function requestedAcl(fields: Fields, bucketOwnerId: string): Acl | S3Error | undefined {
+export function requestedAcl(fields: Fields, owners: Owners): Acl | S3Error | undefined {
   const canned = fields.get("x-amz-acl");
   if (canned !== undefined) {
-    return cannedAcl(canned, bucketOwnerId) ?? s3Error("InvalidArgument");
+    return cannedAcl(canned, owners) ?? s3Error("InvalidArgument");
   }
   const grants: Grant[] = [];
   for (const [name, permission] of GRANT_FIELDS) {

@@ -5,7 +5,7 @@
 
 import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
 import { childText, parseXml } from "../s3/xml.ts";
-import { PRIVATE, requestedAcl } from "./acl.ts";
+import { type Acl, privateAcl, requestedAcl } from "./acl.ts";
 import {
   type Answer,
   type BucketCall,
@@ -17,6 +17,7 @@ import {
   xmlReply,
 } from "./call.ts";
 import { receiveText } from "./receive-body.ts";
+import type { BucketRecord } from "./records.ts";
 
 /** Most buckets of one ListBuckets answer; one page unless the client asks for less. */
 const BUCKETS_PAGE_MAX = 10_000;
@@ -59,30 +60,42 @@ export async function createBucket(
   name: string,
 ): Promise<Answer> {
   const { accessKeyId } = call.caller;
-  if (accessKeyId === undefined || !access.mayCreate(call.caller, name)) {
-    return s3Error("AccessDenied");
-  }
-  const acl = requestedAcl(call.inbound.fields, accessKeyId);
+  if (accessKeyId === undefined) return s3Error("AccessDenied");
+  const owners = { ownerId: accessKeyId, bucketOwnerId: accessKeyId };
+  const acl = requestedAcl(call.inbound.fields, owners) ?? privateAcl(accessKeyId);
   if (isS3Error(acl)) return acl;
   const text = await receiveText(call);
   if (isS3Error(text)) return text;
   const problem = judgeConfiguration(text);
   if (problem !== undefined) return problem;
-  const details = { BucketName: name };
+  if (looksLikeAddress(name))
+    return s3Error("InvalidBucketName", { details: { BucketName: name } });
+  // Names are global, so that a name is taken is no secret and comes before rights.
   const present = store.catalog.bucket(name);
-  if (present !== undefined) {
-    return present.ownerId === accessKeyId
-      ? s3Error("BucketAlreadyOwnedByYou", { details })
-      : s3Error("BucketAlreadyExists", { details });
-  }
+  if (present !== undefined) return taken(present, accessKeyId, acl);
+  if (!access.mayCreate(call.caller, name)) return s3Error("AccessDenied");
   store.catalog.putBucket({
     name,
     createdAtMs: call.nowMs,
     ownerId: accessKeyId,
-    acl: acl ?? PRIVATE,
+    acl,
     tags: undefined,
   });
   return emptyReply(200, ["Location", `/${name}`]);
+}
+
+/** Asking again for the very bucket one has is told apart from asking for another one. */
+function taken(present: BucketRecord, accessKeyId: string, acl: Acl): S3Error {
+  const isSame =
+    present.ownerId === accessKeyId && JSON.stringify(present.acl) === JSON.stringify(acl);
+  return s3Error(isSame ? "BucketAlreadyOwnedByYou" : "BucketAlreadyExists", {
+    details: { BucketName: present.name },
+  });
+}
+
+/** S3 creates no bucket that a host name could mistake for an IPv4 address. */
+function looksLikeAddress(name: string): boolean {
+  return /^\d{1,3}(\.\d{1,3}){3}$/.test(name);
 }
 
 /** Any location is accepted, because a folder is nowhere in particular. */

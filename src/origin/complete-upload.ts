@@ -37,7 +37,7 @@ import { publish } from "./write-object.ts";
 
 export async function completeUpload(call: ObjectCall, parts: OriginParts): Promise<Answer> {
   const { catalog } = parts.store;
-  const text = await receiveText(call);
+  const text = await receiveText(call, "object-checksum");
   if (isS3Error(text)) return text;
   const request = parseCompleteRequest(text);
   if (request === undefined) return s3Error("MalformedXML");
@@ -75,7 +75,10 @@ export async function completeUpload(call: ObjectCall, parts: OriginParts): Prom
       modifiedAtMs: parts.clock.nowMs(),
       body,
       checksum,
-      partSizes: chosen.map((part) => part.sizeBytes),
+      parts: chosen.map((part) => ({
+        sizeBytes: part.sizeBytes,
+        checksum: checksum === undefined ? undefined : part.checksum?.value,
+      })),
     },
     (object) => catalog.completeUpload(upload, object),
   );
@@ -87,7 +90,10 @@ function completedBefore(call: ObjectCall, { store }: OriginParts): Answer | und
   const upload = store.catalog.upload(parameter(call, "uploadId"));
   const isThis = upload?.bucket === call.bucket.name && upload.key === call.key;
   if (!isThis || upload.completedEtag === undefined) return undefined;
-  return resultReply(call, upload.completedEtag, undefined);
+  // The object may be another one by now; then its checksum is no part of this result.
+  const object = store.catalog.object(upload.bucket, upload.key);
+  const checksum = object?.etag === upload.completedEtag ? object.checksum : undefined;
+  return resultReply(call, upload.completedEtag, checksum);
 }
 
 function endedBefore(call: ObjectCall, parts: OriginParts): S3Error | undefined {

@@ -57,7 +57,7 @@ export async function copyObject(call: ObjectCall, parts: OriginParts): Promise<
     modifiedAtMs: parts.clock.nowMs(),
     body: copied.body,
     checksum,
-    partSizes: undefined,
+    parts: undefined,
   });
   if (isS3Error(published)) return published;
   return xmlReply("CopyObjectResult", {
@@ -84,7 +84,10 @@ export function findSource(call: ObjectCall, { store, access }: OriginParts): Co
     return s3Error("NoSuchBucket", { details: { BucketName: id.bucket } });
   }
   const object = store.catalog.object(id.bucket, id.key);
-  if (!access.may(call.caller, "READ", bucket, object)) return s3Error("AccessDenied");
+  const expectedOwner = fields.get("x-amz-source-expected-bucket-owner") ?? bucket.ownerId;
+  if (expectedOwner !== bucket.ownerId || !access.may(call.caller, "READ", bucket, object)) {
+    return s3Error("AccessDenied");
+  }
   if (object === undefined) return s3Error("NoSuchKey", { details: { Key: id.key } });
   return judgeCopySource(fields, object) ?? { bucket: id.bucket, object };
 }

@@ -10,7 +10,7 @@ import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
 import { requestedAcl } from "./acl.ts";
 import type { BucketCall } from "./call.ts";
 import type { ObjectDescription, StoredChecksum, TagSet } from "./records.ts";
-import { judgeTags, OBJECT_TAGS_MAX } from "./tags.ts";
+import { OBJECT_TAGS_MAX, tagSetOf } from "./tags.ts";
 
 const DEFAULT_CONTENT_TYPE = "binary/octet-stream";
 
@@ -54,13 +54,13 @@ export function describe(call: BucketCall): ObjectDescription | S3Error {
   }
   const replayed = describedFields(fields);
   if (isS3Error(replayed)) return replayed;
-  const acl = requestedAcl(fields, call.bucket.ownerId);
+  const ownerId = call.caller.accessKeyId ?? call.bucket.ownerId;
+  const acl = requestedAcl(fields, { ownerId, bucketOwnerId: call.bucket.ownerId });
   if (isS3Error(acl)) return acl;
   const tags = parseTagHeader(fields.get("x-amz-tagging"));
   if (isS3Error(tags)) return tags;
   const storageClass = fields.get("x-amz-storage-class") ?? "STANDARD";
   if (!STORAGE_CLASSES.has(storageClass)) return s3Error("InvalidStorageClass");
-  const ownerId = call.caller.accessKeyId ?? call.bucket.ownerId;
   return { fields: replayed, tags, acl, ownerId, storageClass };
 }
 
@@ -95,7 +95,7 @@ function withoutAwsChunked(contentEncoding: string): string {
     .split(",")
     .map((coding) => coding.trim())
     .filter((coding) => coding !== "" && coding.toLowerCase() !== "aws-chunked")
-    .join(",");
+    .join(", ");
 }
 
 /** `x-amz-tagging` is a query string: `a=1&b=2`, with "+" for a space. */
@@ -115,7 +115,7 @@ export function parseTagHeader(header: string | undefined): TagSet | S3Error {
     }
     tags.push({ key, value });
   }
-  return judgeTags(tags, OBJECT_TAGS_MAX) ?? tags;
+  return tagSetOf(tags, OBJECT_TAGS_MAX);
 }
 
 /** The fields that say which checksum an object or part has. */

@@ -6,8 +6,11 @@
  * configuration is their home. Lasting, finer permissions are ACLs (acl.ts).
  */
 
-/** `own` is everything in the bucket, creating and deleting the bucket itself included. */
-export type Right = "read" | "write" | "own";
+/**
+ * `own` is everything in the bucket, creating and deleting the bucket itself included.
+ * `create` is creating buckets of that name only; who creates a bucket owns it.
+ */
+export type Right = "read" | "write" | "create" | "own";
 
 /** In place of a bucket name: every bucket. */
 export const ALL_BUCKETS = "*";

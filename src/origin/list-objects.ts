@@ -2,6 +2,7 @@
  * ListObjects, ListObjectsV2 and ListObjectVersions: three documents over one listing.
  */
 
+import { queryValue } from "../http/raw-target.ts";
 import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
 import type { XmlContent } from "../s3/xml.ts";
 import {
@@ -34,6 +35,8 @@ export function listObjects(call: BucketCall, parts: OriginParts): Answer {
   const nextMarker = request.delimiter === "" ? undefined : page.nextAfter;
   return xmlReply("ListBucketResult", {
     ...commonElements(call, listing),
+    // Version 1 alone leaves the prefix as it is; botocore relies on it and does not decode it.
+    Prefix: request.prefix,
     Marker: encoding.encode(marker),
     NextMarker: nextMarker === undefined ? undefined : encoding.encode(nextMarker),
     Contents: page.entries.map((object) => entryOf(object, encoding, true)),
@@ -43,7 +46,8 @@ export function listObjects(call: BucketCall, parts: OriginParts): Answer {
 
 export function listObjectsV2(call: BucketCall, parts: OriginParts): Answer {
   if (parameter(call, "list-type") !== "2") return s3Error("InvalidArgument");
-  const token = parameter(call, "continuation-token");
+  const sentToken = queryValue(call.target, "continuation-token");
+  const token = sentToken ?? "";
   const startAfter = parameter(call, "start-after");
   const continued = token === "" ? undefined : decodeToken(token);
   if (token !== "" && continued === undefined) {
@@ -59,7 +63,7 @@ export function listObjectsV2(call: BucketCall, parts: OriginParts): Answer {
   return xmlReply("ListBucketResult", {
     ...commonElements(call, listing),
     KeyCount: page.entries.length + page.commonPrefixes.length,
-    ContinuationToken: token === "" ? undefined : token,
+    ContinuationToken: sentToken,
     NextContinuationToken: page.nextAfter === undefined ? undefined : encodeToken(page.nextAfter),
     StartAfter: startAfter === "" ? undefined : encoding.encode(startAfter),
     Contents: page.entries.map((object) => entryOf(object, encoding, withOwner)),

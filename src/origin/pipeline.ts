@@ -12,7 +12,7 @@ import { parseRawTarget, type RawTarget } from "../http/raw-target.ts";
 import { isS3Error, type S3Error, type S3ErrorCode, s3Error } from "../s3/error.ts";
 import { renderErrorXml } from "../s3/error-xml.ts";
 import { classify, type Operation } from "../s3/operation.ts";
-import type { Caller } from "./access.ts";
+import { ANONYMOUS, type Caller } from "./access.ts";
 import type { Answer, OriginParts } from "./call.ts";
 import type { Faults, FaultTarget } from "./faults.ts";
 import { SIGNING_KEYS_FIELD } from "./proxy-protocol.ts";
@@ -56,13 +56,25 @@ export class Pipeline {
 
   async handle(inbound: Inbound): Promise<Reply> {
     const context = this.#understand(inbound);
+    try {
+      return await this.#serve(context);
+    } catch (error) {
+      // A client that left ends waits and bodies with a failure that is not ours to report.
+      if (!isClientGone(error, inbound.signal)) {
+        this.#options.log.error("the dev origin failed", { requestId: inbound.id, error });
+      }
+      return this.#finish(context, s3Error("InternalError"), undefined);
+    }
+  }
+
+  async #serve(context: Context): Promise<Reply> {
     const { latencyMs } = this.#options;
-    if (latencyMs > 0) await this.#parts.clock.sleep(latencyMs, inbound.signal);
+    if (latencyMs > 0) await this.#parts.clock.sleep(latencyMs, context.inbound.signal);
     const instead = await this.#sufferFault(context);
     if (instead !== undefined) return this.#finish(context, instead, undefined);
     const caller = this.#authenticate(context);
-    const answer = isS3Error(caller) ? caller : await this.#answer(context, caller);
-    return this.#finish(context, answer, isS3Error(caller) ? undefined : caller);
+    if (isS3Error(caller)) return this.#finish(context, caller, undefined);
+    return this.#finish(context, await this.#answer(context, caller), caller);
   }
 
   #understand(inbound: Inbound): Context {
@@ -105,22 +117,15 @@ export class Pipeline {
   #authenticate({ inbound, target, operation }: Context): Caller | S3Error {
     // Who is asking cannot be told for a target that cannot be read: nothing was signed.
     if (target === undefined) return s3Error("InvalidURI");
+    // A preflight carries no credentials of its own (Fetch standard, CORS protocol).
+    if (!isS3Error(operation) && operation.name === "Preflight") return ANONYMOUS;
     const caller = this.#parts.access.authenticate(inbound, target);
     return isS3Error(caller) || !isS3Error(operation) ? caller : operation;
   }
 
-  async #answer(context: Context, caller: Caller): Promise<Answer> {
-    const { inbound, target, operation, atMs } = context;
+  #answer({ inbound, target, operation, atMs }: Context, caller: Caller): Answer | Promise<Answer> {
     if (target === undefined || isS3Error(operation)) return s3Error("InvalidURI");
-    try {
-      return await route({ inbound, target, caller, nowMs: atMs }, operation, this.#parts);
-    } catch (error) {
-      // Nobody is there to read an answer to a request whose body broke off.
-      if (!(error instanceof GatewayError && error.code === "client_gone")) {
-        this.#options.log.error("the dev origin failed", { requestId: inbound.id, error });
-      }
-      return s3Error("InternalError");
-    }
+    return route({ inbound, target, caller, nowMs: atMs }, operation, this.#parts);
   }
 
   #finish(context: Context, answer: Answer, caller: Caller | undefined): Reply {
@@ -171,6 +176,10 @@ export class Pipeline {
     if (fault !== undefined) source = faulty(source, fault, lengthBytes, signal);
     return { kind: "stream", source, lengthBytes };
   }
+}
+
+function isClientGone(error: unknown, signal: AbortSignal): boolean {
+  return signal.aborted || (error instanceof GatewayError && error.code === "client_gone");
 }
 
 /** There is one host; clients print the field in support requests. */

@@ -17,6 +17,7 @@ import {
 import { queryValue } from "../http/raw-target.ts";
 import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
 import type { ResponseOverride } from "../s3/operation.ts";
+import type { XmlContent } from "../s3/xml.ts";
 import type { BodyFiles } from "./body-files.ts";
 import {
   type Answer,
@@ -30,8 +31,8 @@ import {
 } from "./call.ts";
 import { validatorOf } from "./conditions.ts";
 import { checksumElements, checksumFields } from "./description.ts";
-import { PARTS_MAX } from "./limits.ts";
-import type { ObjectRecord } from "./records.ts";
+import { PAGE_MAX, PARTS_MAX } from "./limits.ts";
+import type { ObjectPart, ObjectRecord, StoredChecksum } from "./records.ts";
 
 /** A read that wants to know how the answer's headers are to be changed (`response-…`). */
 export interface ReadCall extends ObjectCall {
@@ -67,11 +68,11 @@ function readObject(
 
   const selected = selectBytes(call, object, ifRangeMatches(fields, validator));
   if (isS3Error(selected)) return selected;
-  const { range, isPartial, partsCount } = selected;
+  const { range, isPartial, checksum, partsCount } = selected;
   const headers = [...description];
   if (partsCount !== undefined) headers.push("x-amz-mp-parts-count", String(partsCount));
-  if (fields.get("x-amz-checksum-mode")?.toUpperCase() === "ENABLED" && !isPartial) {
-    headers.push(...checksumFields(object.checksum));
+  if (fields.get("x-amz-checksum-mode")?.toUpperCase() === "ENABLED") {
+    headers.push(...checksumFields(checksum));
   }
   if (isPartial) headers.push("Content-Range", formatContentRange(range, object.sizeBytes));
   headers.push("Content-Length", String(range.end - range.start));
@@ -93,6 +94,8 @@ function bodyOf(bodies: BodyFiles, object: ObjectRecord, range: ByteRange): Repl
 interface Selection {
   readonly range: ByteRange;
   readonly isPartial: boolean;
+  /** Of exactly these bytes; undefined when there is none. */
+  readonly checksum: StoredChecksum | undefined;
   /** Of a multipart object read by part number. */
   readonly partsCount: number | undefined;
 }
@@ -117,9 +120,19 @@ function selectBytes(
   const request = resolveRange(isRangeWanted ? rangeHeader : undefined, sizeBytes);
   switch (request.kind) {
     case "whole":
-      return { range: whole, isPartial: false, partsCount: undefined };
+      return {
+        range: whole,
+        isPartial: false,
+        checksum: object.checksum,
+        partsCount: undefined,
+      };
     case "partial":
-      return { range: request.range, isPartial: true, partsCount: undefined };
+      return {
+        range: request.range,
+        isPartial: true,
+        checksum: undefined,
+        partsCount: undefined,
+      };
     case "unsatisfiable":
       return s3Error("InvalidRange", {
         headers: ["Content-Range", formatUnsatisfiedRange(sizeBytes)],
@@ -133,19 +146,23 @@ function selectBytes(
 function selectPart(call: ObjectCall, object: ObjectRecord): Selection | S3Error {
   const number = integerParameter(call, "partNumber", { min: 1, max: PARTS_MAX, fallback: 1 });
   if (isS3Error(number)) return number;
-  const sizes = object.partSizes ?? [object.sizeBytes];
-  const sizeBytes = sizes[number - 1];
-  if (sizeBytes === undefined) {
+  const parts = object.parts ?? [{ sizeBytes: object.sizeBytes, checksum: object.checksum?.value }];
+  const part = parts[number - 1];
+  if (part === undefined) {
     return s3Error("InvalidPartNumber", {
-      details: { PartNumberRequested: String(number), ActualPartCount: String(sizes.length) },
+      details: { PartNumberRequested: String(number), ActualPartCount: String(parts.length) },
     });
   }
-  const start = sizes.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
+  const start = parts.slice(0, number - 1).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return {
-    range: { start, end: start + sizeBytes },
+    range: { start, end: start + part.sizeBytes },
     // Content-Range cannot name zero bytes, so an empty part is a plain 200.
-    isPartial: sizeBytes > 0,
-    partsCount: object.partSizes?.length,
+    isPartial: part.sizeBytes > 0,
+    checksum:
+      object.checksum === undefined || part.checksum === undefined
+        ? undefined
+        : { ...object.checksum, value: part.checksum },
+    partsCount: object.parts?.length,
   };
 }
 
@@ -191,7 +208,7 @@ export function getObjectAttributes(call: ObjectCall, { store }: OriginParts): A
       .split(",")
       .map((name) => name.trim()),
   );
-  const { checksum, partSizes } = object;
+  const { checksum, parts } = object;
   return xmlReply(
     "GetObjectAttributesResponse",
     {
@@ -199,12 +216,39 @@ export function getObjectAttributes(call: ObjectCall, { store }: OriginParts): A
       Checksum:
         asked.has("Checksum") && checksum !== undefined ? checksumElements(checksum) : undefined,
       ObjectParts:
-        asked.has("ObjectParts") && partSizes !== undefined
-          ? { TotalPartsCount: partSizes.length }
+        asked.has("ObjectParts") && parts !== undefined
+          ? partsElement(call, object, parts)
           : undefined,
       StorageClass: asked.has("StorageClass") ? object.storageClass : undefined,
       ObjectSize: asked.has("ObjectSize") ? object.sizeBytes : undefined,
     },
     ["Last-Modified", formatHttpDate(object.modifiedAtMs)],
   );
+}
+
+/** One page of the parts an object was made of; the parameters are headers here. */
+function partsElement(
+  call: ObjectCall,
+  object: ObjectRecord,
+  parts: readonly ObjectPart[],
+): XmlContent {
+  const { fields } = call.inbound;
+  const marker = Number(fields.get("x-amz-part-number-marker") ?? 0) || 0;
+  const maxParts = Math.min(Number(fields.get("x-amz-max-parts") ?? PAGE_MAX) || 0, PAGE_MAX);
+  const page = parts.slice(marker, marker + maxParts);
+  const next = marker + page.length;
+  return {
+    PartsCount: parts.length,
+    PartNumberMarker: marker,
+    NextPartNumberMarker: next,
+    MaxParts: maxParts,
+    IsTruncated: next < parts.length,
+    Part: page.map(({ sizeBytes, checksum }, index) => ({
+      PartNumber: marker + index + 1,
+      Size: sizeBytes,
+      ...(object.checksum === undefined
+        ? {}
+        : { [`Checksum${object.checksum.algorithm}`]: checksum }),
+    })),
+  };
 }

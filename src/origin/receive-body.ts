@@ -7,26 +7,21 @@
  */
 
 import { GatewayError } from "../base/errors.ts";
-import { type ByteSource, bytesSource } from "../base/byte-source.ts";
+import type { ByteSource } from "../base/byte-source.ts";
+import { AwsChunkedError } from "../s3/aws-chunked.ts";
 import {
-  type AwsChunkedSource,
-  AwsChunkedError,
-  awsChunkedVariant,
-  decodeAwsChunked,
-  parseTrailerNames,
-} from "../s3/aws-chunked.ts";
-import {
-  CHECKSUM_ALGORITHMS,
   type ChecksumAlgorithm,
-  checksumAlgorithm,
-  checksumAlgorithmOfField,
   checksumField,
   createChecksum,
-  decodeChecksum,
   encodeChecksum,
 } from "../s3/checksum.ts";
 import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
-import { scopeText } from "../s3/sigv4.ts";
+import {
+  type Announcement,
+  announcedBody,
+  type ChecksumAnnouncement,
+  type ChecksumMeaning,
+} from "./announcement.ts";
 import type { OriginParts, ServiceCall } from "./call.ts";
 import type { FolderStore } from "./folder-store.ts";
 
@@ -56,32 +51,6 @@ export interface ReceivedBody extends BodyDigests {
   readonly body: string;
 }
 
-/** What is known of a body before it comes. */
-export interface Announcement {
-  /** Undefined: the end of the source is the end of the body. */
-  readonly lengthBytes?: number | undefined;
-  /** Base64. */
-  readonly md5?: string | undefined;
-  /** Hex SHA-256 out of the signature. */
-  readonly sha256?: string | undefined;
-  readonly checksum?: ChecksumAnnouncement | undefined;
-}
-
-interface AnnouncedBody extends Announcement {
-  readonly source: ByteSource;
-}
-
-type ChecksumAnnouncement =
-  | { readonly kind: "header"; readonly algorithm: ChecksumAlgorithm; readonly value: string }
-  /** The decoder verifies it and hands it out at the end. */
-  | {
-      readonly kind: "trailer";
-      readonly algorithm: ChecksumAlgorithm;
-      readonly source: AwsChunkedSource;
-    }
-  /** To be computed here. */
-  | { readonly kind: "wanted"; readonly algorithm: ChecksumAlgorithm };
-
 /**
  * Receives the body of an object or part into a durable file.
  *
@@ -92,9 +61,9 @@ export async function receiveFile(
   parts: OriginParts,
   wanted?: ChecksumAlgorithm,
 ): Promise<ReceivedBody | S3Error> {
-  const announcement = announced(call, wanted);
+  const announcement = announcedBody(call, wanted);
   if (isS3Error(announcement)) return announcement;
-  if (announcement.lengthBytes === undefined && !isChunked(call)) {
+  if (announcement.lengthBytes === undefined && !call.inbound.fields.has("transfer-encoding")) {
     return s3Error("MissingContentLength");
   }
   if ((announcement.lengthBytes ?? 0) > OBJECT_BYTES_MAX) return s3Error("EntityTooLarge");
@@ -123,8 +92,11 @@ export async function receiveSource(
 }
 
 /** Receives a document, such as a list of parts, as text. */
-export async function receiveText(call: ServiceCall): Promise<string | S3Error> {
-  const announcement = announced(call, undefined);
+export async function receiveText(
+  call: ServiceCall,
+  meaning: ChecksumMeaning = "body-checksum",
+): Promise<string | S3Error> {
+  const announcement = announcedBody(call, undefined, meaning);
   if (isS3Error(announcement)) return announcement;
   const chunks: Uint8Array[] = [];
   const { source } = announcement;
@@ -208,97 +180,4 @@ function verified(
   const { trailers } = checksum.source;
   const value = trailers[trailers.indexOf(checksumField(algorithm)) + 1];
   return value === undefined ? undefined : { algorithm, value };
-}
-
-/** Reads the headers that describe the body. Nothing of the body is read yet. */
-function announced(
-  call: ServiceCall,
-  wanted: ChecksumAlgorithm | undefined,
-): AnnouncedBody | S3Error {
-  const { fields, body } = call.inbound;
-  const md5 = fields.get("content-md5");
-  if (md5 !== undefined && !/^[A-Za-z0-9+/]{22}==$/.test(md5)) return s3Error("InvalidDigest");
-  const inHeader = checksumInHeader(call);
-  if (isS3Error(inHeader)) return inHeader;
-
-  const claim = call.caller.proof?.claim;
-  // An unsigned request's hash is checked as well: it is a statement like any other.
-  const payloadHash = claim?.payloadHash ?? fields.get("x-amz-content-sha256");
-  const variant = awsChunkedVariant(payloadHash);
-  const asked =
-    checksumAlgorithm(fields.get("x-amz-sdk-checksum-algorithm") ?? "") ??
-    checksumAlgorithm(fields.get("x-amz-checksum-algorithm") ?? "") ??
-    wanted;
-  const fallback = asked === undefined ? undefined : { kind: "wanted" as const, algorithm: asked };
-
-  if (variant === undefined) {
-    if (payloadHash?.startsWith("STREAMING-") === true) return s3Error("NotImplemented");
-    return {
-      source: body ?? bytesSource(),
-      lengthBytes: contentLength(call, "content-length"),
-      md5,
-      sha256: /^[0-9a-f]{64}$/.test(payloadHash ?? "") ? payloadHash : undefined,
-      checksum: inHeader ?? fallback,
-    };
-  }
-
-  const lengthBytes = contentLength(call, "x-amz-decoded-content-length");
-  if (lengthBytes === undefined) return s3Error("MissingContentLength");
-  const trailerNames = parseTrailerNames(fields.list("x-amz-trailer"));
-  const proof = call.caller.proof;
-  const source = decodeAwsChunked(body ?? bytesSource(), {
-    variant,
-    decodedLengthBytes: lengthBytes,
-    trailerNames,
-    signing:
-      proof === undefined
-        ? undefined
-        : {
-            key: proof.key,
-            seedSignature: proof.claim.signature,
-            timestamp: proof.claim.timestamp,
-            scope: scopeText(proof.claim),
-          },
-  });
-  const inTrailer = trailerNames
-    .map((name) => checksumAlgorithmOfField(name))
-    .find((algorithm) => algorithm !== undefined);
-  return {
-    source,
-    lengthBytes,
-    md5,
-    sha256: undefined,
-    checksum:
-      inHeader ??
-      (inTrailer === undefined ? fallback : { kind: "trailer", algorithm: inTrailer, source }),
-  };
-}
-
-function checksumInHeader(call: ServiceCall): ChecksumAnnouncement | S3Error | undefined {
-  const { fields } = call.inbound;
-  const present = CHECKSUM_ALGORITHMS.filter((algorithm) => fields.has(checksumField(algorithm)));
-  const [algorithm] = present;
-  if (algorithm === undefined) return undefined;
-  if (present.length > 1) {
-    return s3Error("InvalidRequest", {
-      message:
-        "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-    });
-  }
-  const value = fields.get(checksumField(algorithm)) ?? "";
-  if (decodeChecksum(algorithm, value) === undefined) {
-    return s3Error("InvalidRequest", {
-      message: `Value for ${checksumField(algorithm)} header is invalid.`,
-    });
-  }
-  return { kind: "header", algorithm, value };
-}
-
-function contentLength(call: ServiceCall, name: string): number | undefined {
-  const text = call.inbound.fields.get(name) ?? "";
-  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-}
-
-function isChunked(call: ServiceCall): boolean {
-  return call.inbound.fields.has("transfer-encoding");
 }

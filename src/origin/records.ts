@@ -16,7 +16,7 @@ export interface StoredChecksum {
   readonly type: ChecksumType;
 }
 
-/** A tag set in the order the client gave it. */
+/** A tag set in the order of its keys. */
 export type TagSet = readonly Tag[];
 
 export interface Tag {
@@ -55,8 +55,15 @@ export interface ObjectRecord extends ObjectDescription {
   /** Name of the body file. */
   readonly body: string;
   readonly checksum: StoredChecksum | undefined;
-  /** Sizes of the parts in order; undefined for an object that was put in one piece. */
-  readonly partSizes: readonly number[] | undefined;
+  /** In order; undefined for an object that was put in one piece. */
+  readonly parts: readonly ObjectPart[] | undefined;
+}
+
+/** What is remembered of a part once it is inside an object: it can still be read by number. */
+export interface ObjectPart {
+  readonly sizeBytes: number;
+  /** Base64, in the algorithm of the object's checksum; undefined when it has none. */
+  readonly checksum: string | undefined;
 }
 
 export interface UploadRecord extends ObjectDescription {

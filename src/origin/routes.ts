@@ -120,13 +120,18 @@ const OBJECT_ROUTES: Partial<Record<OperationName, ObjectRoute>> = {
 export function route(call: ServiceCall, operation: Operation, parts: OriginParts): Result {
   const place = placeOf(operation);
   if (operation.name === "ListBuckets") return listBuckets(call, parts);
-  if (operation.name === "Preflight") return s3Error("AccessForbidden");
+  if (operation.name === "Preflight") return refusePreflight(call);
   if (place.bucket === undefined) return s3Error("NotImplemented");
   if (operation.name === "CreateBucket") return createBucket(call, parts, place.bucket);
 
   const bucket = parts.store.catalog.bucket(place.bucket);
   if (bucket === undefined) {
     return s3Error("NoSuchBucket", { details: { BucketName: place.bucket } });
+  }
+  // A client that says whose bucket it expects wants nothing from anybody else's.
+  const expectedOwner = call.inbound.fields.get("x-amz-expected-bucket-owner");
+  if (expectedOwner !== undefined && expectedOwner !== bucket.ownerId) {
+    return s3Error("AccessDenied");
   }
   const bucketCall: BucketCall = { ...call, bucket };
   if (place.key === undefined) {
@@ -175,6 +180,15 @@ export function placeOf(operation: Operation): {
     default:
       return unreachable(operation);
   }
+}
+
+/** No bucket has CORS rules here, so no preflight is ever granted. */
+function refusePreflight(call: ServiceCall): S3Error {
+  return call.inbound.fields.has("origin")
+    ? s3Error("AccessForbidden", { message: "CORSResponse: CORS is not enabled for this bucket." })
+    : s3Error("InvalidRequest", {
+        message: "Insufficient information. Origin request header needed.",
+      });
 }
 
 function notImplemented(name: OperationName): S3Error {

@@ -22,8 +22,8 @@ const BUCKET_TAGS_MAX = 50;
 const KEY_CHARACTERS_MAX = 128;
 const VALUE_CHARACTERS_MAX = 256;
 
-/** What is wrong with a tag set, if anything. */
-export function judgeTags(tags: TagSet, countMax: number): S3Error | undefined {
+/** The tags in the order of their keys, or what is wrong with them. */
+export function tagSetOf(tags: TagSet, countMax: number): TagSet | S3Error {
   if (tags.length > countMax) {
     return s3Error("InvalidTag", { message: `There cannot be more than ${countMax} tags.` });
   }
@@ -42,7 +42,7 @@ export function judgeTags(tags: TagSet, countMax: number): S3Error | undefined {
     }
     seen.add(key);
   }
-  return undefined;
+  return tags.toSorted((left, right) => (left.key < right.key ? -1 : 1));
 }
 
 export function getBucketTagging(call: BucketCall): Answer {
@@ -98,7 +98,7 @@ async function receiveTags(call: BucketCall, countMax: number): Promise<TagSet |
   if (isS3Error(text)) return text;
   const tags = parseTagging(text);
   if (tags === undefined) return s3Error("MalformedXML");
-  return judgeTags(tags, countMax) ?? tags;
+  return tagSetOf(tags, countMax);
 }
 
 function taggingReply(tags: TagSet): Answer {

@@ -43,7 +43,7 @@ export async function putObject(call: ObjectCall, parts: OriginParts): Promise<A
     modifiedAtMs: parts.clock.nowMs(),
     body: received.body,
     checksum,
-    partSizes: undefined,
+    parts: undefined,
   });
   if (isS3Error(published)) return published;
   return emptyReply(200, ["ETag", quoted(received.md5), ...checksumFields(checksum)]);
