@@ -84,6 +84,9 @@ const TOMBSTONES_MAX = 100_000;
 const WINDOW_WITH_FILL_BYTES = 4 * 1024 * 1024;
 const PIECE_BYTES = 8 * 1024 * 1024;
 const LEGS_MAX = 8;
+/** One slow connection becomes four, which is what S3 clients themselves do for large objects. */
+const PARALLEL_LEGS = 4;
+const PARALLEL_AFTER_MS = 500;
 const SLOW_CONSUMER_MS = 10_000;
 /** Fills that may be completed although nobody reads them any more. */
 const ORPHANS_MAX = 64;
@@ -408,6 +411,8 @@ function createFlights(config: Config, clock: Clock, events: Events): Coalescer 
       slowConsumerMs: SLOW_CONSUMER_MS,
       pieceBytes: PIECE_BYTES,
       legsMax: LEGS_MAX,
+      parallelLegs: PARALLEL_LEGS,
+      parallelAfterMs: PARALLEL_AFTER_MS,
       memoryBytes: maxPopulateMemoryBytes,
       orphansMax: ORPHANS_MAX,
     },

@@ -63,6 +63,10 @@ export interface FlightLimits {
   readonly pieceBytes: number;
   /** Upstream responses at a time, all legs together. */
   readonly legsMax: number;
+  /** Of these, how many bring an object in parallel that one connection is too slow for. */
+  readonly parallelLegs: number;
+  /** An object is fetched in parallel when it ran so long already and needs as long again. */
+  readonly parallelAfterMs: number;
 }
 
 export interface FlightSeams {
@@ -110,8 +114,10 @@ export class Flight {
   #sizeBytes: number | undefined;
   #latencyMs = 0;
   #heldBytes = 0;
+  #skippedBytes = 0;
   #failedLegs = 0;
   #partsGivenUp = false;
+  #isParallel = false;
   #error: Error | undefined;
   #state: "opening" | "open" | "ended" = "opening";
   #isSettled = false;
@@ -299,7 +305,7 @@ export class Flight {
       const obstacle = this.#takenAhead(leg);
       if (obstacle !== undefined && obstacle.start <= leg.position) {
         const duplicate = obstacle.end - leg.position;
-        if (duplicate > SKIP_BYTES && this.#canFetchParts()) {
+        if (!this.#maySkip(duplicate) && this.#canFetchParts()) {
           leg.end = leg.position; // the rest is fetched in pieces, each byte once
           return;
         }
@@ -325,8 +331,29 @@ export class Flight {
     this.#heldBytes += part.length;
     this.#seams.memory.take(part.length);
     this.#received.add(at, at + part.length);
+    this.#considerParallel(leg);
     this.#progress();
     if (behind !== undefined) await behind;
+  }
+
+  /** One connection may be slow where several are not: far away, or limited on purpose. */
+  #considerParallel(leg: Leg): void {
+    if (this.#isParallel || leg.firstByteAtMs === undefined || !this.#canFetchParts()) return;
+    const { parallelAfterMs, parallelLegs } = this.#seams.limits;
+    const elapsedMs = this.#seams.clock.monotonicMs() - leg.firstByteAtMs;
+    if (elapsedMs < parallelAfterMs || parallelLegs < 2) return;
+    const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * elapsedMs;
+    if (leftMs < Math.max(parallelAfterMs, this.#latencyMs * 4)) return;
+    this.#isParallel = true;
+    this.#startPieces(leg.position + this.#seams.limits.pieceBytes);
+  }
+
+  /** Reading past a stretch is cheaper than a new connection, within a hundredth of the object in all. */
+  #maySkip(duplicateBytes: number): boolean {
+    return (
+      duplicateBytes <= SKIP_BYTES &&
+      this.#skippedBytes + duplicateBytes <= (this.#sizeBytes ?? 0) / 100
+    );
   }
 
   /** Moves a leg past bytes that are here already; nothing before them stays in its window. */
@@ -335,14 +362,21 @@ export class Flight {
     this.#heldBytes -= freed;
     this.#seams.memory.give(freed);
     leg.position += count;
+    this.#skippedBytes += count;
   }
 
-  /** The nearest stretch at or ahead of a leg that is present or another leg's task. */
+  /**
+   * The nearest stretch at or ahead of a leg that is present or the task of a leg that
+   * began later: the later one was started because this one was too far away.
+   */
   #takenAhead(leg: Leg): Interval | undefined {
     if (this.#legs.length === 1 && this.#received.size === leg.position - leg.start) {
       return undefined; // a single leg that got everything there is: the usual case
     }
-    const taken = this.#assigned(leg);
+    const taken = this.#received.copy();
+    for (const later of this.#legs.slice(this.#legs.indexOf(leg) + 1)) {
+      if (later.isActive) taken.add(later.position, later.end);
+    }
     const start = taken.firstFrom(leg.position);
     return start === undefined ? undefined : { start, end: taken.endOfRun(start) };
   }
@@ -391,14 +425,41 @@ export class Flight {
       void this.#complete();
       return;
     }
-    if (this.#activeLegs() > 0 || sizeBytes === undefined) return;
-    const gap = this.#assigned().gaps(0, sizeBytes)[0];
-    if (gap === undefined) return;
+    if (sizeBytes === undefined || (this.#activeLegs() > 0 && !this.#isParallel)) return;
+    if (this.#activeLegs() > 0) {
+      this.#startPieces(0);
+      return;
+    }
     if (!this.#canFetchParts()) {
       this.fail(new GatewayError("storage_io", "the rest would have no place to be kept"));
       return;
     }
-    this.#startLeg(gap.start, Math.min(gap.end, gap.start + this.#seams.limits.pieceBytes));
+    this.#startPieces(0);
+  }
+
+  /**
+   * Fetches missing parts at or behind `from`, piece by piece: one at a time, or several
+   * while the object is fetched in parallel. An open-ended leg has claimed everything to
+   * the end; in parallel its claim beyond the next piece is taken over.
+   */
+  #startPieces(from: number): void {
+    const { pieceBytes, parallelLegs } = this.#seams.limits;
+    const wanted = this.#isParallel ? parallelLegs : 1;
+    while (this.#canFetchParts() && this.#sizeBytes !== undefined && this.#activeLegs() < wanted) {
+      const gap = this.#claimed().gaps(from, this.#sizeBytes)[0];
+      if (gap === undefined) return;
+      this.#startLeg(gap.start, Math.min(gap.end, gap.start + pieceBytes));
+    }
+  }
+
+  /** Like `#assigned`, but a leg that is to bring more than the next piece claims only that. */
+  #claimed(): IntervalSet {
+    const claimed = this.#received.copy();
+    for (const leg of this.#legs) {
+      if (!leg.isActive) continue;
+      claimed.add(leg.position, Math.min(leg.end, leg.position + this.#seams.limits.pieceBytes));
+    }
+    return claimed;
   }
 
   /** A reader waits at `at`: brings those bytes sooner when no leg is about to. */
@@ -417,6 +478,7 @@ export class Flight {
 
   /** Whether waiting for `leg` to reach `at` takes longer than asking upstream anew. */
   #isFar(leg: Leg, at: number): boolean {
+    if (leg.end - leg.start <= this.#seams.limits.pieceBytes) return false; // it is here soon
     const distance = at - leg.position;
     const elapsedMs = this.#seams.clock.monotonicMs() - (leg.firstByteAtMs ?? 0);
     if (leg.firstByteAtMs === undefined || elapsedMs < 5) return distance > NEAR_BYTES;
@@ -486,14 +548,14 @@ export class Flight {
   async #room(leg: Leg): Promise<void> {
     let blockedSinceMs: number | undefined;
     while (leg.isActive) {
-      if (this.#hasRoom()) return;
+      if (this.#hasRoom() || this.#isAwaited(leg)) return;
       this.#evict();
       if (this.#hasRoom()) return;
       const nowMs = this.#seams.clock.monotonicMs();
       blockedSinceMs ??= nowMs;
       const leftMs = this.#seams.limits.slowConsumerMs - (nowMs - blockedSinceMs);
-      if (leftMs <= 0 && this.#someoneStarves()) this.#cutSlowest();
-      else await this.#changedOr(Math.max(leftMs, 100));
+      const isOver = leftMs <= 0 && this.#someoneStarves() && this.#cutSlowest();
+      if (!isOver) await this.#changedOr(Math.max(leftMs, 100));
     }
   }
 
@@ -537,22 +599,37 @@ export class Flight {
     return false;
   }
 
-  #cutSlowest(): void {
+  /**
+   * Whether a reader has nothing to do but wait for this leg's next byte. Such a leg
+   * always has room: what it brings is taken at once, and chunks that other legs
+   * brought too early must not keep it from coming.
+   */
+  #isAwaited(leg: Leg): boolean {
+    for (const reader of this.#readers) {
+      if (reader.isWaiting && !reader.isCut && reader.position === leg.position) return true;
+    }
+    return false;
+  }
+
+  /** False when there is none to cut: then nobody is slow. */
+  #cutSlowest(): boolean {
     let slowest: FlightReader | undefined;
     for (const reader of this.#readers) {
       if (reader.isCut || reader.isWaiting) continue;
       if (slowest === undefined || reader.position < slowest.position) slowest = reader;
     }
-    if (slowest === undefined) return;
+    if (slowest === undefined) return false;
     slowest.isCut = true;
     const ahead = Math.max(...this.#legs.map((leg) => leg.position));
     this.#seams.onSlowConsumer(ahead - slowest.position);
+    return true;
   }
 
   // ---- the end --------------------------------------------------------------
 
   async #complete(): Promise<void> {
     this.#state = "ended";
+    for (const leg of this.#legs) this.#land(leg); // what it was still to bring came another way
     const { fill, stillPermitted } = this.#departure ?? {};
     if (fill === undefined || stillPermitted === undefined) this.#settle(undefined);
     else if (fill.isBroken) this.#settle({ kind: "failed", reason: "the fill broke" });
