@@ -116,7 +116,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
   );
   await keepLearned(config, auth, tasks, { clock, random, log });
 
-  const flights = createFlights(config, clock, events);
+  const flights = createFlights(config, clock, events, metrics);
   const cache = new Cache(
     storage,
     clock,
@@ -181,11 +181,13 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
     async start() {
       for (const listener of listeners) await listener.start();
       phase = "healthy";
+      metrics.ready.set(1);
       const [strict, zeroCopy] = listeners;
       return { httpPort: strict.port, readPort: zeroCopy?.port };
     },
     async drain() {
       phase = "draining";
+      metrics.ready.set(0);
       await Promise.all(listeners.map((listener) => listener.drain(config.server.drainTimeoutMs)));
     },
     async stop() {
@@ -198,8 +200,14 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
       await upstreamSide.close();
     },
     async reload(next) {
-      const tls = readTls(next);
-      if (tls !== undefined) for (const listener of listeners) listener.reloadTls(tls);
+      try {
+        const tls = readTls(next);
+        if (tls !== undefined) for (const listener of listeners) listener.reloadTls(tls);
+        metrics.configReloadTotal.inc({ result: "success" });
+      } catch (error) {
+        metrics.configReloadTotal.inc({ result: "failure" });
+        throw error;
+      }
     },
   };
 }
@@ -288,7 +296,7 @@ function createAuth(
     region: upstream.region,
     isPathStyle: upstream.forcePathStyle,
     pairs: clientPairs(config),
-    forwardsAnonymous: false,
+    forwardsAnonymous: upstream.forwardAnonymous,
     authzTtlMs,
     clock,
   });
@@ -402,7 +410,7 @@ async function openStore(
   });
 }
 
-function createFlights(config: Config, clock: Clock, events: Events): Coalescer {
+function createFlights(config: Config, clock: Clock, events: Events, metrics: Metrics): Coalescer {
   const { flightWindowBytes, maxPopulateMemoryBytes } = config.cache;
   return new Coalescer(
     {
@@ -417,7 +425,15 @@ function createFlights(config: Config, clock: Clock, events: Events): Coalescer 
       orphansMax: ORPHANS_MAX,
     },
     clock,
-    { slowConsumer: (laggingBytes) => events.slowConsumerCut(laggingBytes) },
+    {
+      slowConsumer: (laggingBytes) => events.slowConsumerCut(laggingBytes),
+      continuesAlone: () => metrics.backgroundFetchesTriggeredTotal.inc(),
+      endedAlone: (isStored) =>
+        (isStored
+          ? metrics.backgroundFetchesSucceededTotal
+          : metrics.backgroundFetchesFailedTotal
+        ).inc(),
+    },
   );
 }
 
@@ -528,6 +544,8 @@ function showGauges(
     metrics.authzCacheSize.set(sizes.grants);
     metrics.inflightRequests.set(gateway.inflightCount);
     metrics.activeBroadcasts.set(flights.activeCount);
+    metrics.activeBackgroundFetches.set(flights.orphanCount);
+    metrics.flightListeners.set(flights.readerCount);
     metrics.flightMemoryBytes.set(flights.heldBytes);
     metrics.activeConnections.set(
       listeners.reduce((sum, listener) => sum + (listener?.connectionCount ?? 0), 0),

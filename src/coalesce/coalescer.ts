@@ -22,6 +22,10 @@ export interface CoalescerOptions extends FlightLimits {
 export interface CoalescerEvents {
   /** A reader was cut because it made others wait; it lagged by so many bytes. */
   slowConsumer(laggingBytes: number): void;
+  /** The last reader of a fill left; it goes on for the next one. */
+  continuesAlone(): void;
+  /** Such a fill is over. */
+  endedAlone(isStored: boolean): void;
 }
 
 export class Coalescer {
@@ -44,6 +48,20 @@ export class Coalescer {
     return this.#running.size;
   }
 
+  /** Flights that nobody reads at the moment. */
+  get orphanCount(): number {
+    let count = 0;
+    for (const flight of this.#running) if (flight.readerCount === 0) count += 1;
+    return count;
+  }
+
+  /** Readers of all flights. */
+  get readerCount(): number {
+    let count = 0;
+    for (const flight of this.#running) count += flight.readerCount;
+    return count;
+  }
+
   /** Bytes the flights hold in memory, for the gauge. */
   get heldBytes(): number {
     return this.#memory.usedBytes;
@@ -56,15 +74,24 @@ export class Coalescer {
 
   /** A new flight that nobody can join until `list` is called. */
   create(): Flight {
+    let isAlone = false;
     const flight = new Flight({
       clock: this.#clock,
       memory: this.#memory,
       limits: this.#options,
-      mayContinueAlone: () => this.#orphanCount() <= this.#options.orphansMax,
+      mayContinueAlone: () => {
+        const isAllowed = this.orphanCount <= this.#options.orphansMax;
+        if (isAllowed && !isAlone) this.#events.continuesAlone();
+        isAlone ||= isAllowed;
+        return isAllowed;
+      },
       onSlowConsumer: (laggingBytes) => this.#events.slowConsumer(laggingBytes),
     });
     this.#running.add(flight);
-    void flight.settled.then(() => this.#running.delete(flight));
+    void flight.settled.then((outcome) => {
+      this.#running.delete(flight);
+      if (isAlone) this.#events.endedAlone(outcome?.kind === "committed");
+    });
     return flight;
   }
 
@@ -95,11 +122,5 @@ export class Coalescer {
   /** Ends every flight; their readers get `error`. */
   failAll(error: Error): void {
     for (const flight of this.#running) flight.fail(error);
-  }
-
-  #orphanCount(): number {
-    let count = 0;
-    for (const flight of this.#running) if (flight.readerCount === 0) count += 1;
-    return count;
   }
 }

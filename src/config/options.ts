@@ -163,6 +163,11 @@ export const OPTIONS = {
     env: "TAG_UPSTREAM_FORCE_PATH_STYLE",
     help: "Signing mode: send /bucket/key. False sends bucket.HOST/key, as AWS prefers.",
   }),
+  "upstream.forward_anonymous": boolean({
+    default: false,
+    env: "TAG_FORWARD_ANONYMOUS",
+    help: "Signing mode: forward requests without credentials unsigned and let upstream judge them. False refuses them.",
+  }),
   "upstream.connect_timeout": duration({
     default: 10 * SECOND,
     min: 1,

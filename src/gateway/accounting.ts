@@ -18,6 +18,7 @@ import type { RequestMeter } from "../observability/request-meter.ts";
 import type { S3Error, S3ErrorCode } from "../s3/error.ts";
 import type { ObjectId } from "../s3/object-id.ts";
 import type { CommitOutcome, StoredObject } from "../storage/storage.ts";
+import type { LessonOutcome } from "./lessons.ts";
 import type { ExchangeState } from "./exchange-state.ts";
 
 /** Why a copy could not be confirmed; labels of `tag_stale_served_total`. */
@@ -37,6 +38,8 @@ export interface GatewayObserver {
   authRefused(inbound: Inbound, reason: string): void;
   /** A read was judged locally: may the asker share entries and flights? */
   validated(who: Principal, mayShare: boolean): void;
+  /** An asker nothing was known of: it went upstream alone, or waited for one that did. */
+  lesson(outcome: LessonOutcome | "taught"): void;
   /** A reader went upstream for an object nobody else was fetching. */
   flightBegan(): void;
   /** A reader was given the bytes of a fetch that was running already. */
@@ -99,6 +102,7 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
       if (state.xCache === "HIT") {
         outcomes.count(state.isRevalidated ? "revalidated_hit" : "hit");
         if (reply.status === 206) metrics.rangeFromCacheHitsTotal.inc();
+        if (reply.body.kind !== "none") metrics.cacheServeLocalityTotal.inc({ locality: "local" });
       } else if (state.xCache === "MISS") outcomes.count("miss");
       const { inbound } = state;
       const headerAtMs = clock.monotonicMs();
@@ -133,6 +137,9 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
     },
     validated(who, mayShare) {
       metrics.localAuthValidationsTotal.inc({ result: validationResult(who, mayShare) });
+    },
+    lesson(outcome) {
+      metrics.authLessonsTotal.inc({ outcome });
     },
     flightBegan() {
       metrics.broadcastFetchesTotal.inc();

@@ -8,6 +8,9 @@
 
 import type { Clock } from "../base/clock.ts";
 
+/** How a wait for somebody else's lesson ended; labels of `tag_auth_lessons_total`. */
+export type LessonOutcome = "waited" | "timed_out";
+
 export interface Lesson {
   /** The answer is there: whoever waits looks again. Idempotent. */
   end(): void;
@@ -17,7 +20,7 @@ export class Lessons {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #max: number;
-  readonly #running = new Map<string, Promise<void>>();
+  readonly #running = new Map<string, Promise<LessonOutcome>>();
 
   /** `timeoutMs` bounds the wait of the others, `max` the lessons at a time. */
   constructor(clock: Clock, timeoutMs: number, max: number) {
@@ -27,21 +30,21 @@ export class Lessons {
   }
 
   /** The lesson to wait for under this name, when one is running. */
-  running(name: string): Promise<void> | undefined {
+  running(name: string): Promise<LessonOutcome> | undefined {
     return this.#running.get(name);
   }
 
   /** Begins a lesson under this name; the caller goes upstream and ends it when answered. */
   begin(name: string): Lesson {
     if (this.#running.size >= this.#max) return { end: () => undefined };
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const finish = () => {
+    const { promise, resolve } = Promise.withResolvers<LessonOutcome>();
+    const finish = (outcome: LessonOutcome) => {
       if (this.#running.get(name) === promise) this.#running.delete(name);
       timer.cancel();
-      resolve();
+      resolve(outcome);
     };
-    const timer = this.#clock.after(this.#timeoutMs, finish);
+    const timer = this.#clock.after(this.#timeoutMs, () => finish("timed_out"));
     this.#running.set(name, promise);
-    return { end: finish };
+    return { end: () => finish("waited") };
   }
 }

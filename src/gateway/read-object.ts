@@ -103,9 +103,10 @@ async function learnFirst(state: ReadState, parts: Parts, wishes: ReadWishes): P
   const running = lessons.running(topic);
   if (running === undefined) {
     const lesson = lessons.begin(topic);
+    parts.observer.lesson("taught");
     return readAlone(state, parts, xCache, "authz", { mayStore: true, lesson });
   }
-  await running;
+  parts.observer.lesson(await running);
   const again = auth.authenticate(inbound, state.target);
   if (again.kind === "s3-error") return parts.respond.error(state, again);
   state.who = again;

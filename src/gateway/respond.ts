@@ -13,6 +13,7 @@ import { NO_BODY, type Reply, type ReplyBody } from "../http/exchange.ts";
 import { Fields, type RawHeaders, withoutFields } from "../http/fields.ts";
 import { stripHopByHop } from "../http/hop-by-hop.ts";
 import { type ByteRange, formatUnsatisfiedRange } from "../http/range.ts";
+import { AwsChunkedError } from "../s3/aws-chunked.ts";
 import { renderErrorXml } from "../s3/error-xml.ts";
 import { s3Error, type S3Error, type S3ErrorCode } from "../s3/error.ts";
 import type { StoredBody, StoredObject } from "../storage/storage.ts";
@@ -257,6 +258,7 @@ const S3_CODE_OF_FAILURE: Partial<Record<ErrorCode, S3ErrorCode>> = {
 
 /** The S3 error for a failure of upstream, the cache or ourselves, before headers were sent. */
 export function errorOfFailure(failure: unknown): S3Error {
+  if (failure instanceof AwsChunkedError) return s3Error(failure.s3Code);
   const code = errorCode(failure);
   return s3Error((code === undefined ? undefined : S3_CODE_OF_FAILURE[code]) ?? "InternalError");
 }

@@ -11,8 +11,9 @@
 import { bytesSource, type ByteSource, readAll } from "../base/byte-source.ts";
 import type { WriteOutcome, WriteTargets } from "../cache/cache.ts";
 import type { Reply } from "../http/exchange.ts";
+import { announcedLength } from "../s3/aws-chunked.ts";
 import { bodyIsError } from "../s3/error-xml.ts";
-import { s3Error } from "../s3/error.ts";
+import { isS3Error, s3Error } from "../s3/error.ts";
 import { parseDeleteRequest } from "../s3/xml.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import type { WriteState } from "./exchange-state.ts";
@@ -26,6 +27,10 @@ const CAPTURE_BYTES = 64 * 1024;
 
 export async function writeThrough(state: WriteState, parts: Parts): Promise<Reply> {
   const { operation, inbound } = state;
+  if (operation.name === "PutObject") {
+    const length = announcedLength(inbound.fields);
+    if (isS3Error(length)) return parts.respond.error(state, length);
+  }
   let body: ByteSource | undefined;
   let targets: WriteTargets;
   switch (operation.invalidates.kind) {

@@ -112,7 +112,11 @@ test.each(seeds(100))(
         orphansMax: 2,
       },
       clock,
-      { slowConsumer: () => undefined },
+      {
+        slowConsumer: () => undefined,
+        continuesAlone: () => undefined,
+        endedAlone: () => undefined,
+      },
     );
     const id = { bucket: "b", key: "k" };
     const flight: Flight = flights.create();
