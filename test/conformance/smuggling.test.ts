@@ -140,7 +140,7 @@ const CLEAR: readonly (readonly [string, string, readonly string[]])[] = [
   ],
   [
     "a chunk that looks like a request",
-    `${post("Transfer-Encoding: chunked", `${INNER.length.toString(16)};ext="GET /smuggled"\r\n${INNER}\r\n0\r\n\r\n`)}GET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+    `${post("Transfer-Encoding: chunked", `${INNER.length.toString(16)};ext="GET/smuggled"\r\n${INNER}\r\n0\r\n\r\n`)}GET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
     [`POST /outer ${INNER}`.trim(), "GET /next"],
   ],
   [
