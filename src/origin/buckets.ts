@@ -61,6 +61,9 @@ export async function createBucket(
 ): Promise<Answer> {
   const { accessKeyId } = call.caller;
   if (accessKeyId === undefined) return s3Error("AccessDenied");
+  if (call.inbound.fields.get("x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true") {
+    return s3Error("NotImplemented", { message: "The dev origin locks no objects." });
+  }
   const owners = { ownerId: accessKeyId, bucketOwnerId: accessKeyId };
   const acl = requestedAcl(call.inbound.fields, owners) ?? privateAcl(accessKeyId);
   if (isS3Error(acl)) return acl;

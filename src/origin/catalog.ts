@@ -63,6 +63,18 @@ export class Catalog {
   /** Opens or creates the database file; throws when another process has it. */
   constructor(path: string) {
     this.#db = new Database(path, { create: true, strict: true });
+    try {
+      this.#prepare(path);
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+    this.#scanObjects = this.#db.query<RecordRow, [string, Uint8Array, number]>(
+      "SELECT record FROM objects WHERE bucket = ? AND key >= ? ORDER BY key LIMIT ?",
+    );
+  }
+
+  #prepare(path: string): void {
     this.#db.run("PRAGMA locking_mode = EXCLUSIVE");
     this.#db.run("PRAGMA journal_mode = WAL");
     this.#db.run("PRAGMA synchronous = FULL");
@@ -72,9 +84,6 @@ export class Catalog {
     }
     this.#db.run(SCHEMA);
     this.#db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-    this.#scanObjects = this.#db.query<RecordRow, [string, Uint8Array, number]>(
-      "SELECT record FROM objects WHERE bucket = ? AND key >= ? ORDER BY key LIMIT ?",
-    );
   }
 
   close(): void {
