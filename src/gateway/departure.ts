@@ -18,6 +18,7 @@ import type { UpstreamResponse } from "../upstream/transport.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
 import { bufferedAnswer, declaredLength, learned, relayAnswer, streamBody } from "./forward.ts";
 import type { Parts } from "./parts.ts";
+import { overriddenHeaders } from "./representation.ts";
 
 /** Error bodies up to this size are shared among those who waited for them. */
 const SHARED_ANSWER_BYTES = 64 * 1024;
@@ -51,6 +52,8 @@ export async function departOrRelay(
   const departure = state.inbound.method === "GET" ? partOf(answer) : undefined;
   if (departure === undefined) return relayOrShare(state, parts, flight, answer, xCache);
 
+  // What is kept and shared is the plain answer; only this client asked for other headers.
+  const dressed = overriddenHeaders(answer.headers, state.operation.overrides);
   const asker = reauthenticated(state, parts);
   const head: FlightHead = {
     ...departure.head,
@@ -77,7 +80,7 @@ export async function departOrRelay(
       });
   if (answer.status === 206 && fill === undefined) {
     flight.decline();
-    return relayAnswer(state, parts, answer, xCache);
+    return relayAnswer(state, parts, { ...answer, headers: dressed }, xCache);
   }
   observer.flightBegan();
   flight.depart({
@@ -98,7 +101,7 @@ export async function departOrRelay(
   return parts.respond.relay(
     state,
     answer.status,
-    answer.headers,
+    dressed,
     {
       kind: "stream",
       source: flight.reader(range),

@@ -97,7 +97,8 @@ async function join(
 
 /** Opens a flight with this reader's request. */
 async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Reply> {
-  const { flights, cache } = parts;
+  const { flights, cache, respond } = parts;
+  if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
   const { fields } = state.inbound;
   const { id } = state.operation;
   const isConditional = hasPreconditions(fields) || fields.has("if-range");
@@ -110,10 +111,12 @@ async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Rep
   const flight = flights.create();
   flights.list(id, flight);
   try {
-    const answer =
-      state.operation.overrides.length > 0
-        ? await sendPlain(state, parts)
-        : await sendOwn(state, parts);
+    const isDressed = state.operation.overrides.length > 0;
+    const answer = isDressed ? await sendPlain(state, parts) : await sendOwn(state, parts);
+    if (answer === undefined) {
+      flight.decline();
+      return readAlone(state, parts, xCache, "overrides", { mayStore: false });
+    }
     if (isReply(answer)) {
       flight.decline();
       return answer;
@@ -125,11 +128,11 @@ async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Rep
   }
 }
 
-/** The object itself on the asker's behalf, for a request whose own answer would be dressed up. */
-async function sendPlain(state: ReadState, parts: Parts): Promise<UpstreamResponse | Reply> {
-  const headers = ["range"].flatMap((name) => {
-    const value = state.inbound.fields.get(name);
-    return value === undefined ? [] : ["Range", value];
-  });
-  return (await sendOnBehalf(state, parts, headers)) ?? sendOwn(state, parts);
+/**
+ * The object itself on the asker's behalf, for a request whose own answer would be dressed up in
+ * other headers. Undefined when that cannot be signed: then nothing of the answer may be kept.
+ */
+function sendPlain(state: ReadState, parts: Parts): Promise<UpstreamResponse | undefined> {
+  const range = state.inbound.fields.get("range");
+  return sendOnBehalf(state, parts, range === undefined ? [] : ["Range", range]);
 }
