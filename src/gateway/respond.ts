@@ -252,6 +252,8 @@ const S3_CODE_OF_FAILURE: Partial<Record<ErrorCode, S3ErrorCode>> = {
   upstream_header_timeout: "GatewayTimeout",
   upstream_stalled: "GatewayTimeout",
   client_body_invalid: "IncompleteBody",
+  // Nobody reads this answer; it is for the access log, and not a fault of ours.
+  client_gone: "RequestTimeout",
   slow_consumer: "ServiceUnavailable",
   shutting_down: "ServiceUnavailable",
 };

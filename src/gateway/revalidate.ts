@@ -74,9 +74,9 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
   try {
     answer = await sendOnBehalf(state, parts, validators, method);
   } catch (failure) {
-    return serveStale(state, parts, entry, staleReason(failure), () => {
-      throw failure;
-    });
+    const stale = await serveStale(state, parts, entry, staleReason(failure));
+    if (stale === undefined) throw failure;
+    return stale;
   }
   if (answer === undefined) {
     // The asker's key for today is not learned: its own request has to do.
@@ -96,10 +96,10 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
     );
   }
   if (answer.status >= 500) {
-    const failed = answer;
-    return serveStale(state, parts, entry, "server_error", () =>
-      relayAnswer(state, parts, failed, "MISS"),
-    );
+    const stale = await serveStale(state, parts, entry, "server_error");
+    if (stale === undefined) return relayAnswer(state, parts, answer, "MISS");
+    answer.body.close();
+    return stale;
   }
   if (answer.status === 200) {
     observer.revalidation("updated");
@@ -152,18 +152,19 @@ function staleReason(failure: unknown): StaleReason {
   return errorOfFailure(failure).code === "GatewayTimeout" ? "timeout" : "unreachable";
 }
 
+/** The copy that could not be confirmed, marked; undefined when it is too old, or gone. */
 async function serveStale(
   state: ReadState,
   parts: Parts,
   entry: StoredObject,
   because: StaleReason,
-  otherwise: () => Reply,
-): Promise<Reply> {
-  parts.observer.revalidation("failed");
-  if (!parts.cache.mayServeStale(entry)) return otherwise();
-  state.reason = "stale_if_error";
+): Promise<Reply | undefined> {
+  const { cache, observer } = parts;
+  observer.revalidation("failed");
+  if (!cache.mayServeStale(entry)) return undefined;
   const reply = await serveEntry(state, parts, entry, STALE_WARNING);
-  if (reply === undefined) return otherwise();
-  parts.observer.staleServed(entry, because, parts.cache.ageSeconds(entry));
+  if (reply === undefined) return undefined;
+  state.reason = "stale_if_error";
+  observer.staleServed(entry, because, cache.ageSeconds(entry));
   return reply;
 }
