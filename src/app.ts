@@ -8,6 +8,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import {
   type Auth,
@@ -151,8 +152,17 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
     clock,
   });
   const gateway = createGateway(
-    { auth, cache, flights, upstream, observer, clock },
     {
+      auth,
+      cache,
+      flights,
+      upstream,
+      observer,
+      clock,
+      background: (name, run) => tasks.spawn(name, run),
+    },
+    {
+      warmOnWrite: config.cache.enabled && config.cache.warmOnWrite,
       virtualHostDomain: config.server.virtualHostDomain,
       inflightMax: config.server.maxInflightRequests,
       lessonTimeoutMs: config.cache.lessonTimeoutMs,
@@ -337,7 +347,7 @@ function rightsOf({ rights }: ConfiguredPair): Rights {
 async function serveOrigin(config: Config, { clock, random, log }: Seams) {
   const { createOrigin, DEFAULT_CREDENTIALS } = await import("./origin/origin.ts");
   const origin = await createOrigin({
-    root: new URL(config.upstream.endpoint).pathname,
+    root: fileURLToPath(config.upstream.endpoint),
     latencyMs: config.origin.latencyMs,
     bandwidthBytesPerSecond: config.origin.bandwidthBytes || undefined,
     faults: config.origin.faults,

@@ -40,6 +40,8 @@ export interface GatewayObserver {
   validated(who: Principal, mayShare: boolean): void;
   /** An asker nothing was known of: it went upstream alone, or waited for one that did. */
   lesson(outcome: LessonOutcome | "taught"): void;
+  /** Something was written that is to be stored at once. */
+  warmTriggered(): void;
   /** A reader went upstream for an object nobody else was fetching. */
   flightBegan(): void;
   /** A reader was given the bytes of a fetch that was running already. */
@@ -140,6 +142,9 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
     },
     lesson(outcome) {
       metrics.authLessonsTotal.inc({ outcome });
+    },
+    warmTriggered() {
+      metrics.warmOnWriteTriggeredTotal.inc();
     },
     flightBegan() {
       metrics.broadcastFetchesTotal.inc();

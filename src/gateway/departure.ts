@@ -113,6 +113,7 @@ export async function departOrRelay(
 
 /** The same request judged again, now that its answer may have taught its key and grant. */
 function reauthenticated(state: ReadState, parts: Parts): ReadState {
+  if (state.who.kind === "valid") return state;
   const who = parts.auth.authenticate(state.inbound, state.target);
   if (who.kind === "s3-error") return state;
   state.who = who;

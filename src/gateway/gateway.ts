@@ -19,6 +19,7 @@ import { Lessons } from "./lessons.ts";
 import type { GatewayOptions, Parts } from "./parts.ts";
 import { readObject } from "./read-object.ts";
 import { errorOfFailure, Responder } from "./respond.ts";
+import { BodyCopies } from "./warm-on-write.ts";
 import { writeThrough } from "./write-through.ts";
 
 export interface Gateway {
@@ -31,7 +32,7 @@ export interface Gateway {
 const LESSONS_MAX = 10_000;
 
 export function createGateway(
-  parts: Omit<Parts, "lessons" | "respond">,
+  parts: Omit<Parts, "lessons" | "respond" | "warmOnWrite">,
   options: GatewayOptions,
 ): Gateway {
   const inflight = new InflightLimit(options.inflightMax);
@@ -39,6 +40,7 @@ export function createGateway(
     ...parts,
     lessons: new Lessons(parts.clock, options.lessonTimeoutMs, LESSONS_MAX),
     respond: new Responder({ hostId: options.hostId }),
+    warmOnWrite: options.warmOnWrite ? new BodyCopies() : undefined,
   };
   return {
     handle: (inbound) => handle(inbound, whole, options, inflight),

@@ -8,6 +8,7 @@ import type { UpstreamTransport } from "../upstream/transport.ts";
 import type { GatewayObserver } from "./accounting.ts";
 import type { Lessons } from "./lessons.ts";
 import type { Responder } from "./respond.ts";
+import type { BodyCopies } from "./warm-on-write.ts";
 
 export interface GatewayOptions {
   /** Keys under this domain's sub-domains are addressed virtual-host style; undefined: path style only. */
@@ -16,6 +17,8 @@ export interface GatewayOptions {
   readonly inflightMax: number;
   /** How long a request waits for another's answer to teach its key or grant. */
   readonly lessonTimeoutMs: number;
+  /** Store what is written before anybody reads it. */
+  readonly warmOnWrite: boolean;
   /** Names this node in `x-amz-id-2`. */
   readonly hostId: string;
 }
@@ -29,4 +32,8 @@ export interface Parts {
   readonly respond: Responder;
   readonly observer: GatewayObserver;
   readonly clock: Clock;
+  /** Undefined: writes only invalidate. */
+  readonly warmOnWrite: BodyCopies | undefined;
+  /** Runs work that no request waits for; failures are counted, a stop waits for it. */
+  readonly background: (name: string, run: () => Promise<void>) => void;
 }

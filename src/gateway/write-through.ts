@@ -11,11 +11,14 @@
 import { bytesSource, type ByteSource, readAll } from "../base/byte-source.ts";
 import type { WriteOutcome, WriteTargets } from "../cache/cache.ts";
 import type { Reply } from "../http/exchange.ts";
+import { Fields } from "../http/fields.ts";
 import { announcedLength } from "../s3/aws-chunked.ts";
 import { bodyIsError } from "../s3/error-xml.ts";
 import { isS3Error, s3Error } from "../s3/error.ts";
+import type { OperationName } from "../s3/operation.ts";
 import { parseDeleteRequest } from "../s3/xml.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
+import { type CopiedBody, readBack, storeCopy } from "./warm-on-write.ts";
 import type { WriteState } from "./exchange-state.ts";
 import { isReply, relayAnswer, sendOwn } from "./forward.ts";
 import type { Parts } from "./parts.ts";
@@ -27,11 +30,13 @@ const CAPTURE_BYTES = 64 * 1024;
 
 export async function writeThrough(state: WriteState, parts: Parts): Promise<Reply> {
   const { operation, inbound } = state;
-  if (operation.name === "PutObject") {
-    const length = announcedLength(inbound.fields);
-    if (isS3Error(length)) return parts.respond.error(state, length);
-  }
-  let body: ByteSource | undefined;
+  const length = operation.name === "PutObject" ? announcedLength(inbound.fields) : undefined;
+  if (isS3Error(length)) return parts.respond.error(state, length);
+  let copy =
+    operation.carriesObject && length !== undefined
+      ? parts.warmOnWrite?.begin(inbound, length)
+      : undefined;
+  let body: ByteSource | undefined = copy?.body;
   let targets: WriteTargets;
   switch (operation.invalidates.kind) {
     case "object":
@@ -68,11 +73,36 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
       return relayJudged(state, parts, answer, write);
     }
     write.settle(outcome);
+    if (outcome === "succeeded" && warm(state, parts, answer, copy)) copy = undefined;
     return relayAnswer(state, parts, answer);
   } catch (failure) {
     write.settle("unknown");
     throw failure;
+  } finally {
+    copy?.drop();
   }
+}
+
+/** Writes after which the object itself is another one. */
+const WARMED = new Set<OperationName>(["PutObject", "CopyObject", "CompleteMultipartUpload"]);
+
+/** Has what was written stored, when that is wanted; true when `copy` was taken over for it. */
+function warm(
+  state: WriteState,
+  parts: Parts,
+  answer: UpstreamResponse,
+  copy: CopiedBody | undefined,
+): boolean {
+  const { id, name } = state.operation;
+  if (parts.warmOnWrite === undefined || id === undefined || !WARMED.has(name)) return false;
+  parts.observer.warmTriggered();
+  const etag = new Fields(answer.headers).get("etag");
+  if (copy !== undefined && etag !== undefined) {
+    parts.background("warm on write", () => storeCopy(state, parts, id, etag, copy));
+    return true;
+  }
+  parts.background("warm on write", () => readBack(state, parts, id));
+  return false;
 }
 
 interface OpenWrite {
@@ -142,17 +172,25 @@ function relayJudged(
     }
     return chunk;
   };
+  let isSettled = false;
+  const settle = () => {
+    if (isSettled) return;
+    isSettled = true;
+    const outcome = judge(seen);
+    write.settle(outcome);
+    if (outcome === "succeeded") warm(state, parts, answer, undefined);
+  };
   const source: ByteSource = {
     async read() {
       try {
         held ??= await next();
         if (held === null) {
-          write.settle(judge(seen));
+          settle();
           return null;
         }
         const current = held;
         held = await next();
-        if (held === null) write.settle(judge(seen));
+        if (held === null) settle();
         return current;
       } catch (failure) {
         write.settle("unknown");
