@@ -182,7 +182,14 @@ async function relayOrShare(
     flight.decline();
     return relayAnswer(state, parts, answer, xCache);
   }
-  const bytes = await readAll(answer.body, SHARED_ANSWER_BYTES);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readAll(answer.body, SHARED_ANSWER_BYTES);
+  } catch (failure) {
+    answer.body.close();
+    flight.decline();
+    throw failure;
+  }
   flight.answer({ status: answer.status, headers: replayableHeaders(answer.headers), bytes });
   return parts.respond.relay(
     state,
