@@ -87,6 +87,12 @@ export interface Departure {
   readonly source: ByteSource;
   /** Undefined: the object is not stored. */
   readonly fill: Fill | undefined;
+  /** What the fill holds already, when it completes a partly present entry. */
+  readonly present: readonly Interval[];
+  /** Whether parts nobody reads are fetched too, until the object is complete. */
+  readonly fetchesRest: boolean;
+  /** Parts are fetched from and to multiples of this, which is what the store can keep. */
+  readonly alignBytes: number;
   readonly stillPermitted: () => boolean;
   /**
    * Fetches another part of this very version. Rejects with `upstream_changed` when
@@ -118,6 +124,7 @@ export class Flight {
   #failedLegs = 0;
   #partsGivenUp = false;
   #isParallel = false;
+  #fetchesRest = false;
   #error: Error | undefined;
   #state: "opening" | "open" | "ended" = "opening";
   #isSettled = false;
@@ -164,6 +171,8 @@ export class Flight {
     assert(this.#state === "opening", "a flight departs once");
     this.#departure = departure;
     this.#sizeBytes = departure.head.sizeBytes;
+    this.#fetchesRest = departure.fetchesRest;
+    for (const { start, end } of departure.present) this.#received.add(start, end);
     this.#latencyMs = this.#seams.clock.monotonicMs() - this.#startedAtMs;
     this.#state = "open";
     this.#opening.resolve({ kind: "object", head: departure.head });
@@ -210,6 +219,8 @@ export class Flight {
     const end = range?.end ?? this.#sizeBytes ?? Number.POSITIVE_INFINITY;
     const reader = new FlightReader(this, start, end);
     this.#readers.add(reader);
+    // Whoever reads everything wants the parts after the first one to be on their way.
+    if (range === undefined || (start === 0 && end === this.#sizeBytes)) this.#fetchesRest = true;
     return reader;
   }
 
@@ -261,12 +272,12 @@ export class Flight {
 
   #lastReaderLeft(): void {
     const { fill, stillPermitted } = this.#departure ?? {};
-    const isWorthFinishing =
-      fill !== undefined &&
-      !fill.isBroken &&
-      stillPermitted?.() === true &&
-      this.#seams.mayContinueAlone();
-    if (!isWorthFinishing) this.fail(new GatewayError("client_gone", "every reader has left"));
+    const isWorthKeeping = fill !== undefined && !fill.isBroken && stillPermitted?.() === true;
+    if (isWorthKeeping && !this.#fetchesRest) {
+      this.#advance(); // what is here is kept, once the legs under way have landed
+      return;
+    }
+    if (!isWorthKeeping || !this.#seams.mayContinueAlone()) this.fail(new GatewayError("client_gone", "every reader has left"));
   }
 
   // ---- legs -----------------------------------------------------------------
@@ -425,6 +436,11 @@ export class Flight {
       void this.#complete();
       return;
     }
+    if (!this.#fetchesRest) {
+      // Only what is read is fetched; without readers and legs that is all there will be.
+      if (this.#activeLegs() === 0 && this.#readers.size === 0) void this.#complete();
+      return;
+    }
     if (sizeBytes === undefined || (this.#activeLegs() > 0 && !this.#isParallel)) return;
     if (this.#activeLegs() > 0) {
       this.#startPieces(0);
@@ -472,13 +488,19 @@ export class Flight {
     if (this.#activeLegs() >= this.#seams.limits.legsMax) return;
     const assigned = this.#assigned(approaching);
     if (assigned.firstFrom(at) === at) return;
-    const end = Math.min(wantedEnd, this.#sizeBytes, assigned.firstFrom(at) ?? this.#sizeBytes);
-    this.#startLeg(at, Math.min(end, at + this.#seams.limits.pieceBytes));
+    const { pieceBytes } = this.#seams.limits;
+    const align = this.#departure?.alignBytes ?? 1;
+    const alignedEnd = Math.ceil(Math.min(wantedEnd, at + pieceBytes) / align) * align;
+    const gap = assigned
+      .gaps(Math.floor(at / align) * align, Math.min(alignedEnd, this.#sizeBytes))
+      .find(({ start, end }) => start <= at && at < end);
+    if (gap !== undefined) this.#startLeg(gap.start, gap.end);
   }
 
   /** Whether waiting for `leg` to reach `at` takes longer than asking upstream anew. */
   #isFar(leg: Leg, at: number): boolean {
-    if (leg.end - leg.start <= this.#seams.limits.pieceBytes) return false; // it is here soon
+    const { pieceBytes } = this.#seams.limits;
+    if (leg.end - leg.start <= pieceBytes + (this.#departure?.alignBytes ?? 0)) return false; // soon
     const distance = at - leg.position;
     const elapsedMs = this.#seams.clock.monotonicMs() - (leg.firstByteAtMs ?? 0);
     if (leg.firstByteAtMs === undefined || elapsedMs < 5) return distance > NEAR_BYTES;
