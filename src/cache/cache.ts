@@ -168,10 +168,15 @@ export class Cache {
 
   /**
    * Upstream confirmed `object` with an answer (a 304, or a 200 with the same
-   * validator). Undefined when the entry is not there any more.
+   * validator). `isPublic` tells whether it answered an unsigned request, which proves again
+   * that everybody may read. Undefined when the entry is not there any more.
+   *
+   * A signed answer proves nothing to the public, so it may not prolong a public entry: one
+   * that is fresh stays as it is, one that has expired is private from now on.
    */
   refresh(object: StoredObject, answer: RawHeaders, isPublic: boolean): StoredObject | undefined {
     const nowMs = this.#clock.nowMs();
+    if (object.isPublic && !isPublic && nowMs < object.freshUntilMs) return this.#present(object);
     const headers = refreshedHeaders(object.headers, answer);
     // `Age` and `Date` decide freshness but are not replayed, so they come from the answer.
     const dated = new Fields([...headers, ...datesOf(answer)]);
@@ -185,8 +190,7 @@ export class Cache {
 
   /** Drops exactly this entry: upstream has none, or another one. Running fills are not affected. */
   forget(object: StoredObject): void {
-    if (this.#storage?.lookup(object.id)?.version !== object.version) return;
-    this.#storage.remove([object.id]);
+    if (this.#present(object) !== undefined) this.#storage?.remove([object.id]);
   }
 
   /**
@@ -205,6 +209,12 @@ export class Cache {
 
   stats(): StorageStats | undefined {
     return this.#storage?.stats();
+  }
+
+  /** The entry as it is stored now, if it still is this version. */
+  #present({ id, version }: StoredObject): StoredObject | undefined {
+    const object = this.#storage?.lookup(id);
+    return object?.version === version ? object : undefined;
   }
 
   #invalidate(targets: WriteTargets): void {

@@ -65,7 +65,7 @@ export async function departOrRelay(
     known !== undefined && known.etag === head.etag && known.sizeBytes === head.sizeBytes;
   if (isKnown && parts.cache.isValid(permit)) {
     // Upstream sent what is stored already: renew the entry rather than write it again.
-    parts.cache.refresh(known, departure.head.headers, known.isPublic || head.isPublic);
+    parts.cache.refresh(known, departure.head.headers, head.isPublic);
   }
   const fill = isKnown
     ? undefined
@@ -89,6 +89,9 @@ export async function departOrRelay(
     end: departure.end,
     source: answer.body,
     fill,
+    present: [],
+    fetchesRest: true,
+    alignBytes: 1,
     stillPermitted: () => parts.cache.isValid(permit),
     fetchPart: head.etag === undefined ? undefined : partFetcher(asker, parts, head.etag),
   });

@@ -86,7 +86,7 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
     answer.body.close();
     observer.revalidation("not_modified");
     const renewed = cache.isValid(permit)
-      ? cache.refresh(entry, answer.headers, isStillPublic(state, entry))
+      ? cache.refresh(entry, answer.headers, state.who.kind === "anonymous")
       : undefined;
     // A write came in between, or the entry was evicted: what upstream confirmed is not here.
     if (renewed === undefined) return fetchShared(state, parts, "MISS", "expired");
@@ -140,11 +140,6 @@ function asksForLess(state: ReadState): boolean {
       (name) => fields.has(name),
     )
   );
-}
-
-/** An anonymous 304 proves again that everybody may read; a signed one says nothing about that. */
-function isStillPublic(state: ReadState, entry: StoredObject): boolean {
-  return state.who.kind === "anonymous" || entry.isPublic;
 }
 
 /** Timeouts are told apart: they point to a slow upstream, the others to one that is gone. */
