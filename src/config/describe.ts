@@ -179,7 +179,12 @@ function optionSchema(option: Option): JsonSchema {
         default: [],
       };
     case "pairs":
-      return { ...common, type: ["array", "null"], items: PAIR_SCHEMA, default: [] };
+      return {
+        ...common,
+        type: ["array", "null"],
+        items: pairSchema(option.choices ?? []),
+        default: [],
+      };
     default:
       return unreachable(option.kind);
   }
@@ -187,22 +192,21 @@ function optionSchema(option: Option): JsonSchema {
 
 const TEXT_SCHEMA = { type: ["string", "number"] };
 const TEXTS_SCHEMA = { anyOf: [{ type: "array", items: TEXT_SCHEMA }, TEXT_SCHEMA] };
-const PAIR_SCHEMA: JsonSchema = {
-  type: "object",
-  additionalProperties: false,
-  required: ["access_key_id", "secret_access_key"],
-  properties: {
-    access_key_id: TEXT_SCHEMA,
-    secret_access_key: TEXT_SCHEMA,
-    session_token: TEXT_SCHEMA,
-    buckets: TEXTS_SCHEMA,
-    rights: {
-      anyOf: [
-        { type: "array", items: { enum: ["read", "write", "own"] } },
-        { enum: ["read", "write", "own"] },
-      ],
+
+function pairSchema(rights: readonly string[]): JsonSchema {
+  const right = { enum: rights };
+  return {
+    type: "object",
+    additionalProperties: false,
+    required: ["access_key_id", "secret_access_key"],
+    properties: {
+      access_key_id: TEXT_SCHEMA,
+      secret_access_key: TEXT_SCHEMA,
+      session_token: TEXT_SCHEMA,
+      buckets: TEXTS_SCHEMA,
+      rights: { anyOf: [{ type: "array", items: right }, right] },
+      upstream_access_key_id: TEXT_SCHEMA,
+      upstream_secret_access_key: TEXT_SCHEMA,
     },
-    upstream_access_key_id: TEXT_SCHEMA,
-    upstream_secret_access_key: TEXT_SCHEMA,
-  },
-};
+  };
+}

@@ -10,11 +10,12 @@ import { expandEnvironment } from "./expand.ts";
 import { Collector } from "./layer.ts";
 import type { Environment, Layer } from "./layer.ts";
 import { nearest } from "./nearest.ts";
+import { PAIR_RIGHTS } from "./option.ts";
 import type { KeyPair, Option, PairRight } from "./option.ts";
 import type { OptionPath } from "./options.ts";
 import { isOptionPath, OPTION_ROWS, OPTIONS } from "./options.ts";
 import type { ConfigProblem, Source } from "./problem.ts";
-import { readValue } from "./values.ts";
+import { formatAlternatives, readValue } from "./values.ts";
 import type { Position, Tree } from "./yaml-tree.ts";
 import { parseYaml } from "./yaml-tree.ts";
 
@@ -56,8 +57,6 @@ const PAIR_KEYS = [
   "upstream_secret_access_key",
 ] as const;
 type PairKey = (typeof PAIR_KEYS)[number];
-
-const RIGHTS: readonly PairRight[] = ["read", "write", "own"];
 
 /** Walks the tree of one file along the option table. */
 class FileReader {
@@ -129,7 +128,10 @@ class FileReader {
       this.#fail("malformed", path, tree.at, "must be a list of key pairs");
       return;
     }
-    const value = tree.items.map((item, index) => this.#readPair(`${path}[${index}]`, item));
+    const rightNames: readonly string[] = (OPTIONS[path] as Option).choices ?? [];
+    const value = tree.items.map((item, index) =>
+      this.#readPair(`${path}[${index}]`, item, rightNames),
+    );
     this.#layer.settings.push({
       path,
       value: value.filter((pair) => pair !== undefined),
@@ -137,7 +139,7 @@ class FileReader {
     });
   }
 
-  #readPair(path: string, tree: Tree): KeyPair | undefined {
+  #readPair(path: string, tree: Tree, rightNames: readonly string[]): KeyPair | undefined {
     if (tree.kind !== "map") {
       this.#fail(
         "malformed",
@@ -160,7 +162,7 @@ class FileReader {
       } else if (known === "buckets") {
         buckets = this.#texts(value, keyPath);
       } else if (known === "rights") {
-        rights = this.#rights(value, keyPath);
+        rights = this.#rights(value, keyPath, rightNames);
       } else {
         const text = this.#scalar(value, keyPath, "must be a single value");
         if (text !== undefined && text !== "") texts.set(known, text.trim());
@@ -200,12 +202,13 @@ class FileReader {
       .filter((item) => item !== undefined);
   }
 
-  #rights(tree: Tree, path: string): readonly PairRight[] {
+  #rights(tree: Tree, path: string, known: readonly string[]): readonly PairRight[] {
     const rights: PairRight[] = [];
     for (const word of this.#texts(tree, path)) {
-      const right = RIGHTS.find((candidate) => candidate === word);
+      const right = PAIR_RIGHTS.find((candidate) => candidate === word && known.includes(word));
+      const message = `"${word}" must be ${formatAlternatives(known)}`;
       if (right !== undefined) rights.push(right);
-      else this.#fail("refused", path, tree.at, `"${word}" must be read, write or own`);
+      else this.#fail("refused", path, tree.at, message);
     }
     return rights;
   }

@@ -20,8 +20,12 @@ export type OptionKind =
   | "secret"
   | "pairs";
 
-/** What the holder of a key pair may do in the buckets it is for; `own` is everything. */
-export type PairRight = "read" | "write" | "own";
+/**
+ * What the holder of a key pair may do in the buckets it is for; `own` is everything.
+ * `create`, of the dev origin only, is creating buckets: who creates one owns it.
+ */
+export const PAIR_RIGHTS = ["read", "write", "create", "own"] as const;
+export type PairRight = (typeof PAIR_RIGHTS)[number];
 
 /** A key pair the gateway (or the dev origin) knows by configuration. */
 export interface KeyPair {
@@ -66,6 +70,7 @@ interface Numeric {
 
 export interface Option<K extends OptionKind = OptionKind, T = unknown> extends Common<T>, Numeric {
   readonly kind: K;
+  /** The values of a choice, the rights of pairs. */
   readonly choices?: readonly string[];
   /** What stands between the items of a list written as one text; a comma when absent. */
   readonly separator?: string;
@@ -111,5 +116,5 @@ export const secret = (
 ): Option<"secret", Secret | undefined> => ({ kind: "secret", default: undefined, ...row });
 
 export const pairs = (
-  row: Omit<Common<readonly KeyPair[]>, "default">,
+  row: Omit<Common<readonly KeyPair[]>, "default"> & { readonly choices: readonly PairRight[] },
 ): Option<"pairs", readonly KeyPair[]> => ({ kind: "pairs", default: [], ...row });

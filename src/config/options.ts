@@ -216,6 +216,7 @@ export const OPTIONS = {
     help: "Session token of temporary credentials, sent along in signing mode.",
   }),
   "credentials.pairs": pairs({
+    choices: ["read", "write", "own"],
     help:
       "Signing mode: further pairs clients may use. Each has access_key_id and secret_access_key, and " +
       'optionally buckets (default ["*"]), rights (a list of read, write, own; default [own], which ' +
@@ -448,8 +449,10 @@ export const OPTIONS = {
     help: "Dev origin: fault rules as tag dev --fault takes them; in the variable separated by semicolons.",
   }),
   "origin.pairs": pairs({
+    choices: ["read", "write", "create", "own"],
     help:
-      "Dev origin: key pairs of its users with their rights, in the form of credentials.pairs. " +
+      "Dev origin: key pairs of its users with their rights, in the form of credentials.pairs; the right " +
+      "create is to create buckets, and who creates one owns it. " +
       "Unset: tagdev/tagdevsecret with all rights and tagother/tagothersecret with none.",
   }),
 } as const satisfies Record<string, Option>;

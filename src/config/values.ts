@@ -160,7 +160,8 @@ function quote(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}...` : text);
 }
 
-function formatAlternatives(choices: readonly string[]): string {
+/** `read, write or own`. */
+export function formatAlternatives(choices: readonly string[]): string {
   return choices.length < 2
     ? choices.join("")
     : `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`;

@@ -320,6 +320,14 @@ describe("key pairs", () => {
     ]);
   });
 
+  test("of the dev origin may have the right to create buckets, those of the gateway not", async () => {
+    const pair = "{access_key_id: a, secret_access_key: x, rights: [create]}";
+    const { config } = await good({ yaml: `origin: {pairs: [${pair}]}\n` });
+    expect(config.origin.pairs[0]?.rights).toEqual(["create"]);
+    const lines = await complaints({ yaml: `${signing}credentials: {pairs: [${pair}]}\n` });
+    expect(lines.join()).toContain('"create" must be read, write or own');
+  });
+
   test("with the same access key id twice are refused", async () => {
     const pair = "{access_key_id: a, secret_access_key: x}";
     expect(
