@@ -44,6 +44,7 @@ import type { Origin, OriginCredential } from "./origin/origin.ts";
 import { createStrictListener, createZeroCopyListener, type Listener } from "./server/listener.ts";
 import type { ListenerOptions, TlsMaterial } from "./server/listener.ts";
 import { createOps, type LifePhase, opsFirst } from "./server/ops.ts";
+import { BLOCK_BYTES_MIN } from "./storage/block-files.ts";
 import { openStorage } from "./storage/open.ts";
 import type { Storage } from "./storage/storage.ts";
 import { createHttpTransport } from "./upstream/http-transport.ts";
@@ -159,6 +160,10 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
       upstream,
       observer,
       clock,
+      blocks: {
+        thresholdBytes: config.cache.blockThresholdBytes,
+        alignBytes: BLOCK_BYTES_MIN,
+      },
       background: (name, run) => tasks.spawn(name, run),
     },
     {

@@ -108,9 +108,10 @@ export class Coalescer {
     return true;
   }
 
-  /** Nobody joins the object's flight from now on. */
-  detach(id: ObjectId): void {
-    this.#listed.delete(objectIdString(id));
+  /** Nobody joins the object's flight from now on; given `flight`, only if it is that one. */
+  detach(id: ObjectId, flight?: Flight): void {
+    const name = objectIdString(id);
+    if (flight === undefined || this.#listed.get(name) === flight) this.#listed.delete(name);
   }
 
   /** Nobody joins a flight of any object in the bucket from now on. */

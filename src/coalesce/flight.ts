@@ -277,7 +277,8 @@ export class Flight {
       this.#advance(); // what is here is kept, once the legs under way have landed
       return;
     }
-    if (!isWorthKeeping || !this.#seams.mayContinueAlone()) this.fail(new GatewayError("client_gone", "every reader has left"));
+    if (!isWorthKeeping || !this.#seams.mayContinueAlone())
+      this.fail(new GatewayError("client_gone", "every reader has left"));
   }
 
   // ---- legs -----------------------------------------------------------------

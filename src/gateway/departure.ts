@@ -14,6 +14,8 @@ import type { Flight, FlightHead } from "../coalesce/flight.ts";
 import type { Reply } from "../http/exchange.ts";
 import { Fields, type RawHeaders } from "../http/fields.ts";
 import { type ByteRange, formatRange, parseContentRange } from "../http/range.ts";
+import type { ObjectId } from "../s3/object-id.ts";
+import type { StoredObject } from "../storage/storage.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
 import { bufferedAnswer, declaredLength, learned, relayAnswer, streamBody } from "./forward.ts";
@@ -36,6 +38,12 @@ export async function sendOnBehalf(
 }
 
 /**
+ * Whether the client gets upstream's answer as it is, because it is the answer to its own
+ * request, or the representation it asked for, made from an answer to a request of ours.
+ */
+export type AnswerForm = "as-sent" | "as-requested";
+
+/**
  * Turns upstream's answer to a read into a reply: an object takes off as a flight, whose
  * first reader is this client; anything else is relayed, and shared where that is right.
  */
@@ -46,6 +54,7 @@ export async function departOrRelay(
   permit: FillPermit,
   answer: UpstreamResponse,
   xCache: XCache,
+  form: AnswerForm = "as-sent",
 ): Promise<Reply> {
   const { flights, observer } = parts;
   const { id } = state.operation;
@@ -61,24 +70,30 @@ export async function departOrRelay(
   };
   const fields = new Fields(answer.headers);
   const known = parts.cache.lookup(id, state.inbound.fields);
-  const isKnown =
+  const isSame =
     known !== undefined && known.etag === head.etag && known.sizeBytes === head.sizeBytes;
+  const gaps = isSame ? parts.cache.missing(known, { start: 0, end: known.sizeBytes }) : [];
+  const isKnown = isSame && gaps.length === 0;
   if (isKnown && parts.cache.isValid(permit)) {
     // Upstream sent what is stored already: renew the entry rather than write it again.
     parts.cache.refresh(known, departure.head.headers, head.isPublic);
   }
-  const fill = isKnown
-    ? undefined
-    : parts.cache.beginFill({
-        permit,
-        status: answer.status,
-        fields,
-        headers: departure.head.headers,
-        sizeBytes: departure.head.sizeBytes,
-        requestFields: state.inbound.fields,
-        isPublic: head.isPublic,
-      });
-  if (answer.status === 206 && fill === undefined) {
+  const fetchesRest = mayFetchRest(parts, id, departure);
+  const isWorthStoring = fetchesRest || (head.sizeBytes ?? 0) >= parts.blocks.thresholdBytes;
+  const fill =
+    isKnown || !isWorthStoring
+      ? undefined
+      : parts.cache.beginFill({
+          permit,
+          status: answer.status,
+          fields,
+          headers: departure.head.headers,
+          sizeBytes: departure.head.sizeBytes,
+          requestFields: state.inbound.fields,
+          isPublic: head.isPublic,
+          extend: isSame ? known : undefined,
+        });
+  if (answer.status === 206 && fill === undefined && form === "as-sent") {
     flight.decline();
     return relayAnswer(state, parts, { ...answer, headers: dressed }, xCache);
   }
@@ -89,16 +104,24 @@ export async function departOrRelay(
     end: departure.end,
     source: answer.body,
     fill,
-    present: [],
-    fetchesRest: true,
-    alignBytes: 1,
+    present: isSame && fill !== undefined ? presentParts(parts.cache, known) : [],
+    fetchesRest: fetchesRest && fill !== undefined,
+    alignBytes: parts.blocks.alignBytes,
     stillPermitted: () => parts.cache.isValid(permit),
     fetchPart: head.etag === undefined ? undefined : partFetcher(asker, parts, head.etag),
   });
   void flight.settled.then((outcome) => observer.fillSettled(id, outcome));
   const mayBeJoined = head.isPublic || parts.auth.mayRead(asker.who, id.bucket);
-  if (mayBeJoined && parts.cache.isValid(permit)) flights.list(id, flight);
+  // Without a place to keep them, the bytes of a part are of no use to anybody else.
+  const isShareable = fill !== undefined || answer.status === 200;
+  if (!isShareable) flights.detach(id, flight);
+  else if (mayBeJoined && parts.cache.isValid(permit)) flights.list(id, flight);
 
+  if (form === "as-requested" && head.sizeBytes !== undefined) {
+    return parts.respond.fromFlight(state, head, head.sizeBytes, xCache, (range) =>
+      flight.reader(range),
+    );
+  }
   const range =
     answer.status === 206 ? { start: departure.start, end: departure.end ?? 0 } : undefined;
   return parts.respond.relay(
@@ -112,6 +135,28 @@ export async function departOrRelay(
     },
     xCache,
   );
+}
+
+/** Whether bytes of the object that nobody asked for are fetched along with those of the answer. */
+function mayFetchRest({ blocks, warmCredit }: Parts, id: ObjectId, part: Part): boolean {
+  const { sizeBytes } = part.head;
+  if (sizeBytes === undefined || part.end === undefined) return true;
+  const readBytes = part.end - part.start;
+  if (readBytes === sizeBytes) return true;
+  if (sizeBytes >= blocks.thresholdBytes) return false;
+  return warmCredit.mayFetchRest(id, readBytes, sizeBytes - readBytes);
+}
+
+/** The parts of a partly present entry that are there. */
+export function presentParts(cache: Parts["cache"], entry: StoredObject): ByteRange[] {
+  const present: ByteRange[] = [];
+  let at = 0;
+  for (const gap of cache.missing(entry, { start: 0, end: entry.sizeBytes })) {
+    if (gap.start > at) present.push({ start: at, end: gap.start });
+    at = gap.end;
+  }
+  if (at < entry.sizeBytes) present.push({ start: at, end: entry.sizeBytes });
+  return present;
 }
 
 /** The same request judged again, now that its answer may have taught its key and grant. */
@@ -147,7 +192,7 @@ function partOf(answer: UpstreamResponse): Part | undefined {
 }
 
 /** Fetches further parts of the version with this ETag, as the asker that opened the flight. */
-function partFetcher(
+export function partFetcher(
   state: ReadState,
   parts: Parts,
   etag: string,

@@ -8,16 +8,18 @@
  * mixes two versions.
  */
 
+import { readWishes } from "../cache/decision.ts";
 import type { Flight } from "../coalesce/flight.ts";
 import { hasPreconditions } from "../http/conditional.ts";
 import type { Reply } from "../http/exchange.ts";
-import { parseRangeHeader } from "../http/range.ts";
+import { parseRangeHeader, type RangeSpec } from "../http/range.ts";
 import { s3Error } from "../s3/error.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import { departOrRelay, sendOnBehalf } from "./departure.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
 import { isReply, sendOwn } from "./forward.ts";
 import type { Parts } from "./parts.ts";
+import { alignedRange } from "./range-plan.ts";
 import { readAlone } from "./read-alone.ts";
 import { mayShare, serveEntry } from "./serve-entry.ts";
 
@@ -40,6 +42,10 @@ export async function fetchShared(
   for (let attempt = 0; attempt < JOINS_MAX; attempt += 1) {
     const flight = flights.find(id);
     if (flight === undefined) return open(state, parts, xCache);
+    if (attempt === 0 && readWishes(state.inbound.fields).revalidate) {
+      // The client distrusts what is older than its request, and this flight is.
+      return readAlone(state, parts, xCache, "client", { mayStore: true });
+    }
     const joined = await join(state, parts, flight, xCache);
     if (joined !== undefined) return joined;
     // The flight is over: what it brought is in the cache by now, if anywhere.
@@ -102,7 +108,8 @@ async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Rep
   const { fields } = state.inbound;
   const { id } = state.operation;
   const isConditional = hasPreconditions(fields) || fields.has("if-range");
-  const isRanged = parseRangeHeader(fields.get("range")).kind !== "whole";
+  const range = parseRangeHeader(fields.get("range"));
+  const isRanged = range.kind !== "whole";
   if (isConditional || (isRanged && !cache.isEnabled)) {
     // The answer may be a 304 or a part, which is nobody else's business; a 200 is shared.
     return readAlone(state, parts, xCache, state.reason ?? "cold", { mayStore: true });
@@ -112,11 +119,23 @@ async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Rep
   flights.list(id, flight);
   try {
     const isDressed = state.operation.overrides.length > 0;
-    const answer = isDressed ? await sendPlain(state, parts) : await sendOwn(state, parts);
-    if (answer === undefined) {
-      flight.decline();
-      return readAlone(state, parts, xCache, "overrides", { mayStore: false });
+    if (isDressed || isRanged) {
+      const answer = await sendPlain(state, parts, range);
+      if (answer?.status === 416) {
+        // In whole blocks there is nothing either; S3's own words are about the range as asked.
+        answer.body.close();
+        flight.decline();
+        return await readAlone(state, parts, xCache, state.reason ?? "cold", { mayStore: false });
+      }
+      if (answer !== undefined) {
+        return await departOrRelay(state, parts, flight, permit, answer, xCache, "as-requested");
+      }
+      if (isDressed) {
+        flight.decline();
+        return await readAlone(state, parts, xCache, "overrides", { mayStore: false });
+      }
     }
+    const answer = await sendOwn(state, parts);
     if (isReply(answer)) {
       flight.decline();
       return answer;
@@ -129,10 +148,15 @@ async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Rep
 }
 
 /**
- * The object itself on the asker's behalf, for a request whose own answer would be dressed up in
- * other headers. Undefined when that cannot be signed: then nothing of the answer may be kept.
+ * The object on the asker's behalf, in whole blocks around the range it wants: for a request
+ * whose own answer would have other borders, or be dressed up in other headers. Undefined
+ * when that cannot be signed.
  */
-function sendPlain(state: ReadState, parts: Parts): Promise<UpstreamResponse | undefined> {
-  const range = state.inbound.fields.get("range");
-  return sendOnBehalf(state, parts, range === undefined ? [] : ["Range", range]);
+function sendPlain(
+  state: ReadState,
+  parts: Parts,
+  range: RangeSpec,
+): Promise<UpstreamResponse | undefined> {
+  const value = alignedRange(range, parts.blocks.alignBytes);
+  return sendOnBehalf(state, parts, value === undefined ? [] : ["Range", value]);
 }

@@ -17,6 +17,7 @@ import { forwardOther } from "./forward.ts";
 import { InflightLimit, type InflightSlot } from "./inflight-limit.ts";
 import { Lessons } from "./lessons.ts";
 import type { GatewayOptions, Parts } from "./parts.ts";
+import { WarmCredit } from "./range-plan.ts";
 import { readObject } from "./read-object.ts";
 import { errorOfFailure, Responder } from "./respond.ts";
 import { BodyCopies } from "./warm-on-write.ts";
@@ -32,7 +33,7 @@ export interface Gateway {
 const LESSONS_MAX = 10_000;
 
 export function createGateway(
-  parts: Omit<Parts, "lessons" | "respond" | "warmOnWrite">,
+  parts: Omit<Parts, "lessons" | "respond" | "warmOnWrite" | "warmCredit">,
   options: GatewayOptions,
 ): Gateway {
   const inflight = new InflightLimit(options.inflightMax);
@@ -40,6 +41,7 @@ export function createGateway(
     ...parts,
     lessons: new Lessons(parts.clock, options.lessonTimeoutMs, LESSONS_MAX),
     respond: new Responder({ hostId: options.hostId }),
+    warmCredit: new WarmCredit(),
     warmOnWrite: options.warmOnWrite ? new BodyCopies() : undefined,
   };
   return {

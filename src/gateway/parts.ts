@@ -7,6 +7,7 @@ import type { Coalescer } from "../coalesce/coalescer.ts";
 import type { UpstreamTransport } from "../upstream/transport.ts";
 import type { GatewayObserver } from "./accounting.ts";
 import type { Lessons } from "./lessons.ts";
+import type { WarmCredit } from "./range-plan.ts";
 import type { Responder } from "./respond.ts";
 import type { BodyCopies } from "./warm-on-write.ts";
 
@@ -32,6 +33,14 @@ export interface Parts {
   readonly respond: Responder;
   readonly observer: GatewayObserver;
   readonly clock: Clock;
+  /** How the store keeps large objects. */
+  readonly blocks: {
+    /** Objects from this size on are fetched in the blocks that are read, never as a whole on the side. */
+    readonly thresholdBytes: number;
+    /** The store's smallest block. */
+    readonly alignBytes: number;
+  };
+  readonly warmCredit: WarmCredit;
   /** Undefined: writes only invalidate. */
   readonly warmOnWrite: BodyCopies | undefined;
   /** Runs work that no request waits for; failures are counted, a stop waits for it. */

@@ -12,6 +12,7 @@ import type { Reply } from "../http/exchange.ts";
 import { s3Error } from "../s3/error.ts";
 import { objectIdString } from "../s3/object-id.ts";
 import type { StoredObject } from "../storage/storage.ts";
+import { fetchMissingParts } from "./fetch-missing.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
 import { fetchShared } from "./fetch-and-fill.ts";
 import type { Parts } from "./parts.ts";
@@ -48,9 +49,9 @@ function readAuthorized(
     case "hit": {
       const reply = serveEntry(state, parts, decision.entry);
       if (reply instanceof Promise) {
-        return reply.then((served) => served ?? fetchMissing(state, parts, "body_gone"));
+        return reply.then((served) => served ?? fetchAbsent(state, parts, decision.entry));
       }
-      return reply ?? fetchMissing(state, parts, "body_gone");
+      return reply ?? fetchAbsent(state, parts, decision.entry);
     }
     case "revalidate":
       return confirmed(state, parts, wishes, decision.entry, decision.because);
@@ -76,12 +77,22 @@ async function confirmed(
 ): Promise<Reply> {
   const reply = await revalidate(state, parts, entry, because);
   if (reply !== "look-again") return reply;
-  return readAuthorized(
-    state,
-    parts,
-    wishes,
-    parts.cache.lookup(state.operation.id, state.inbound.fields),
-  );
+  // What is stored now may have been fetched for somebody else: a public entry may be private.
+  const now = parts.cache.lookup(state.operation.id, state.inbound.fields);
+  if (mayShare(state, parts, now)) return readAuthorized(state, parts, wishes, now);
+  return readAlone(state, parts, "MISS", "authz", { mayStore: true });
+}
+
+/** The body of an entry is not all there: blocks of it were never fetched, or it is gone. */
+async function fetchAbsent(state: ReadState, parts: Parts, entry: StoredObject): Promise<Reply> {
+  const { cache, respond } = parts;
+  const wanted = respond.wantedFrom(state, entry, entry.sizeBytes);
+  const isStored = cache.lookup(entry.id, state.inbound.fields)?.version === entry.version;
+  if (wanted !== undefined && isStored && cache.missing(entry, wanted).length > 0) {
+    const reply = await fetchMissingParts(state, parts, entry, wanted);
+    if (reply !== undefined) return reply;
+  }
+  return fetchMissing(state, parts, "body_gone");
 }
 
 function fetchMissing(state: ReadState, parts: Parts, reason: string): Promise<Reply> {

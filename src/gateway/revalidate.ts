@@ -106,40 +106,13 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
     cache.forget(entry);
     flights.detach(entry.id);
     if (method === "HEAD") return relayAnswer(state, parts, answer, "REVALIDATED");
-    return replaced(state, parts, permit, answer);
+    // The new version, in the representation the client asked for, and into the cache.
+    const flight = flights.create();
+    return departOrRelay(state, parts, flight, permit, answer, "REVALIDATED", "as-requested");
   }
   observer.revalidation("failed");
   forgetWhenGone(state, parts, answer);
   return relayAnswer(state, parts, answer, "MISS");
-}
-
-/** The new version streams to the client, in the representation it asked for, and into the cache. */
-async function replaced(
-  state: ReadState,
-  parts: Parts,
-  permit: ReturnType<Parts["cache"]["permit"]>,
-  answer: UpstreamResponse,
-): Promise<Reply> {
-  const flight = parts.flights.create();
-  const reply = await departOrRelay(state, parts, flight, permit, answer, "REVALIDATED");
-  const { head } = flight;
-  if (head?.sizeBytes === undefined || !asksForLess(state)) return reply;
-  const own = parts.respond.fromFlight(state, head, head.sizeBytes, "REVALIDATED", (range) =>
-    flight.reader(range),
-  );
-  // The reader of the whole object is not needed: this client wants a part, or nothing.
-  if (reply.body.kind === "stream") reply.body.source.close();
-  return own;
-}
-
-function asksForLess(state: ReadState): boolean {
-  const { fields } = state.inbound;
-  return (
-    state.operation.overrides.length > 0 ||
-    ["range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"].some(
-      (name) => fields.has(name),
-    )
-  );
 }
 
 /** Timeouts are told apart: they point to a slow upstream, the others to one that is gone. */

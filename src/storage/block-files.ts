@@ -20,7 +20,8 @@ import type { BodyTarget } from "./fill.ts";
 
 export const BLOCKS_PER_PART = 512;
 
-const BLOCK_BYTES_MIN = 16 * 1024;
+/** The smallest block: ranges fetched from and to multiples of it are kept whole. */
+export const BLOCK_BYTES_MIN = 16 * 1024;
 const BLOCKS_MAX = 2 ** 20;
 const BITMAP_BYTES = BLOCKS_PER_PART / 8;
 const PART_BYTES = BITMAP_BYTES + 4 * BLOCKS_PER_PART + 4;

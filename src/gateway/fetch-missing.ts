@@ -1,0 +1,105 @@
+/**
+ * An entry that holds some blocks of a large object: what is missing of the range a
+ * reader wants is fetched, and stays; the rest is left alone.
+ *
+ * Upstream is only asked for bytes of the very version that is stored (`If-Match`). The
+ * first of them are awaited before the answer begins, so that an object which has changed
+ * meanwhile is noticed in time and read anew.
+ */
+
+import { type ByteSource, bytesSource } from "../base/byte-source.ts";
+import { errorCode } from "../base/errors.ts";
+import { fieldsOf } from "../cache/cache.ts";
+import type { Flight } from "../coalesce/flight.ts";
+import type { Reply } from "../http/exchange.ts";
+import type { ByteRange } from "../http/range.ts";
+import { s3Error } from "../s3/error.ts";
+import type { StoredObject } from "../storage/storage.ts";
+import { partFetcher, presentParts } from "./departure.ts";
+import type { ReadState } from "./exchange-state.ts";
+import type { Parts } from "./parts.ts";
+
+/** Undefined when the entry is of no use: it was dropped, and the object is to be fetched. */
+export async function fetchMissingParts(
+  state: ReadState,
+  parts: Parts,
+  entry: StoredObject,
+  range: ByteRange,
+): Promise<Reply | undefined> {
+  const { cache, flights, respond } = parts;
+  if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
+  state.reason = "missing_blocks";
+  const flight = flights.find(entry.id) ?? extendingFlight(state, parts, entry);
+  if (flight?.hasEnded === true) await flight.settled;
+  if (flight === undefined || flight.hasEnded) return undefined;
+  const opening = await flight.opening;
+  if (opening.kind !== "object" || opening.head.etag !== entry.etag) return undefined;
+  const reader = flight.reader(range);
+  try {
+    const first = await reader.read();
+    const source = first === null ? reader : startingWith(first, reader);
+    return respond.fromFlight(state, opening.head, entry.sizeBytes, "MISS", () => source);
+  } catch (failure) {
+    reader.close();
+    if (errorCode(failure) !== "upstream_changed") throw failure;
+    cache.forget(entry);
+    return undefined;
+  }
+}
+
+/** A flight that begins with what is stored; undefined when the store takes nothing now. */
+function extendingFlight(state: ReadState, parts: Parts, entry: StoredObject): Flight | undefined {
+  const { cache, flights, observer, blocks } = parts;
+  const permit = cache.permit(entry.id);
+  const fill = cache.beginFill({
+    permit,
+    status: 206,
+    fields: fieldsOf(entry),
+    headers: entry.headers,
+    sizeBytes: entry.sizeBytes,
+    requestFields: state.inbound.fields,
+    isPublic: entry.isPublic,
+    extend: entry,
+  });
+  const fetchPart = partFetcher(state, parts, entry.etag);
+  if (fill === undefined || fetchPart === undefined) {
+    fill?.abandon();
+    fill?.release();
+    return undefined;
+  }
+  const flight = flights.create();
+  observer.flightBegan();
+  flight.depart({
+    head: {
+      headers: entry.headers,
+      sizeBytes: entry.sizeBytes,
+      etag: entry.etag,
+      lastModified: entry.lastModified,
+      isPublic: entry.isPublic,
+    },
+    start: 0,
+    end: 0,
+    source: bytesSource(),
+    fill,
+    present: presentParts(cache, entry),
+    fetchesRest: false,
+    alignBytes: blocks.alignBytes,
+    stillPermitted: () => cache.isValid(permit),
+    fetchPart,
+  });
+  void flight.settled.then((outcome) => observer.fillSettled(entry.id, outcome));
+  flights.list(entry.id, flight);
+  return flight;
+}
+
+function startingWith(first: Uint8Array, rest: ByteSource): ByteSource {
+  let next: Uint8Array | undefined = first;
+  return {
+    read() {
+      const chunk = next;
+      next = undefined;
+      return chunk === undefined ? rest.read() : Promise.resolve(chunk);
+    },
+    close: () => rest.close(),
+  };
+}
