@@ -804,6 +804,36 @@ export function listenerContract(traits: ListenerTraits): void {
       });
     }
 
+    test("clients that leave inside a large file harm nobody and release it", async () => {
+      const path = patternFile("left", 8 * MIB);
+      const slices: SliceProbe[] = [];
+      await using server = await serve(
+        () => {
+          const slice = new SliceProbe(path, 3, 8 * MIB - 3);
+          slices.push(slice);
+          return {
+            status: 200,
+            headers: ["Content-Type", "text/plain"],
+            body: { kind: "file", file: slice },
+          };
+        },
+        {},
+        { fileGraceMs: 0 },
+      );
+      for (const bytes of [1, 100_000, 1_000_000, 3_000_000]) {
+        await using leaving = await WireClient.connect(server.port);
+        await leaving.send(requestText("GET", "/b/k"));
+        await leaving.skip(bytes);
+        leaving.destroy();
+      }
+      await using client = await WireClient.connect(server.port);
+      await client.send(requestText("GET", "/b/k"));
+      const response = await client.response();
+      expect(Buffer.compare(response.body, pattern(3, 8 * MIB - 3))).toBe(0);
+      await Promise.all(slices.map((slice) => slice.released));
+      expect(slices.map((slice) => slice.releaseCount)).toEqual([1, 1, 1, 1, 1]);
+    });
+
     if (traits.noticesLeavingWhileBodyUnread) {
       test("a client that leaves while its body waits unread is noticed", async () => {
         const { promise: arrived, open: arrive } = gate();

@@ -67,7 +67,7 @@ export class Connection implements ExchangeHost, BodyHost {
   constructor(socket: Socket<unknown>, engine: EngineState) {
     this.#socket = socket;
     this.#engine = engine;
-    this.wire = new Wire(socket, () => this.#renewDeadline());
+    this.wire = new Wire(socket, engine.tls === undefined, () => this.#renewDeadline());
     this.#remoteAddress = plainAddress(socket.remoteAddress);
     // A new connection owes us a header, and TLS its handshake first.
     this.#deadlineMs = engine.nowMs + engine.limits.headerTimeoutMs;

@@ -14,13 +14,19 @@ import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
 import { CHUNK_BYTES, readChunk } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
-import { readResident } from "../resident-read.ts";
+import { readResident, sendResident } from "../kernel-files.ts";
 
 /** Room for a header before the body bytes; a longer one is sent on its own. */
 const HEAD_BYTES_MAX = 32 * 1024;
 
 /** What one connection may write before the others get a turn. */
 const TURN_BYTES = 1024 * 1024;
+
+/** From here on a file is sent without copying; below, one write with the header is less work. */
+const SENDFILE_BYTES_MIN = 512 * 1024;
+
+/** Enough to find out that a socket is full. */
+const PROBE_BYTES = 16 * 1024;
 
 /** Room for the size line and the two line ends around a chunk. */
 const CHUNK_FRAME_BYTES = 20;
@@ -32,6 +38,7 @@ const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
 export class Wire implements BodySink {
   readonly #socket: Socket<unknown>;
+  readonly #isPlain: boolean;
   readonly #onBlocked: () => void;
   /** Taken from a sender that now waits for the kernel to take it from us. */
   #unsent: Uint8Array = NOTHING;
@@ -39,9 +46,13 @@ export class Wire implements BodySink {
   #isClosed = false;
   #acceptedBytes = 0;
 
-  /** @param onBlocked called when a sender begins to wait for the client to read */
-  constructor(socket: Socket<unknown>, onBlocked: () => void) {
+  /**
+   * @param isPlain no TLS: what goes into the descriptor is what the client reads
+   * @param onBlocked called when a sender begins to wait for the client to read
+   */
+  constructor(socket: Socket<unknown>, isPlain: boolean, onBlocked: () => void) {
     this.#socket = socket;
+    this.#isPlain = isPlain;
     this.#onBlocked = onBlocked;
   }
 
@@ -99,8 +110,9 @@ export class Wire implements BodySink {
   }
 
   /**
-   * A header and part of a file. Pages in memory are read here and now, others by the thread
-   * pool. What the kernel does not take is read again later, so a slow client holds no memory.
+   * A header and part of a file. Pages in memory are sent here and now, others are read by the
+   * thread pool first. What the kernel does not take is fetched again later, so a slow client holds
+   * no memory.
    */
   async writeFile(head: string, file: FileSlice): Promise<void> {
     let headBytes = 0;
@@ -108,9 +120,23 @@ export class Wire implements BodySink {
     else headBytes = scratch.write(head, 0, "latin1");
     let turnBytes = 0;
     for (let offset = 0; offset < file.lengthBytes;) {
-      const count = Math.min(CHUNK_BYTES, file.lengthBytes - offset);
-      const { descriptor, offsetBytes } = file;
-      const readBytes = readResident(descriptor, scratch, headBytes, count, offsetBytes + offset);
+      if (turnBytes >= TURN_BYTES) {
+        await nextTurn();
+        turnBytes = 0;
+      }
+      const missingBytes = file.lengthBytes - offset;
+      let count = Math.min(CHUNK_BYTES, missingBytes);
+      if (headBytes === 0 && this.#isPlain && missingBytes >= SENDFILE_BYTES_MIN) {
+        const wantedBytes = Math.min(TURN_BYTES, missingBytes);
+        const sentBytes = this.#sendDirectly(file, offset, wantedBytes);
+        offset += sentBytes;
+        turnBytes += sentBytes;
+        if (sentBytes === wantedBytes) continue;
+        // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
+        if (sentBytes > 0) count = PROBE_BYTES;
+      }
+      const from = file.offsetBytes + offset;
+      const readBytes = readResident(file.descriptor, scratch, headBytes, count, from);
       if (readBytes === 0) {
         offset += await this.#writeFromDisk(headBytes, file, offset);
         headBytes = 0;
@@ -124,9 +150,6 @@ export class Wire implements BodySink {
       headBytes = 0;
       if (sentBytes < totalBytes) {
         await this.#room();
-        turnBytes = 0;
-      } else if (turnBytes >= TURN_BYTES) {
-        await nextTurn();
         turnBytes = 0;
       }
     }
@@ -152,6 +175,15 @@ export class Wire implements BodySink {
     const waiter = this.#waiter;
     this.#waiter = undefined;
     waiter?.reject(clientGone());
+  }
+
+  /** From the page cache to the socket by sendfile; 0 when only a copy can tell what is wrong. */
+  #sendDirectly(file: FileSlice, offset: number, count: number): number {
+    if (this.#isClosed) throw clientGone();
+    const from = file.offsetBytes + offset;
+    const sentBytes = sendResident(descriptorOf(this.#socket), file.descriptor, from, count);
+    this.#acceptedBytes += sentBytes;
+    return sentBytes;
   }
 
   async #writeFromDisk(headBytes: number, file: FileSlice, offset: number): Promise<number> {
@@ -191,6 +223,11 @@ export class Wire implements BodySink {
       this.#onBlocked();
     });
   }
+}
+
+/** bun-types does not know the property yet. */
+function descriptorOf(socket: Socket<unknown>): number {
+  return (socket as unknown as { readonly fd: number }).fd;
 }
 
 /** After everything that is already due on the event loop. */

@@ -4,7 +4,7 @@ import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "
 import { join } from "node:path";
 
 import { pumpFile, readWhole } from "../../../src/server/pump.ts";
-import { readResident } from "../../../src/server/resident-read.ts";
+import { readResident } from "../../../src/server/kernel-files.ts";
 
 // tmpfs cannot tell what is resident, so the files are put where the sources are.
 const folder = mkdtempSync(join(import.meta.dir, "resident-"));
