@@ -7,8 +7,8 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/bootstrap.sh
 
-# Client and Debian package. boto3 is a Python module, the others are programs.
-clients='aws:awscli rclone:rclone s3cmd:s3cmd boto3:python3-boto3 shellcheck:shellcheck'
+# Program and Debian package; boto3 is a Python module. wget is for install.sh without curl.
+clients='aws:awscli rclone:rclone s3cmd:s3cmd boto3:python3-boto3 shellcheck:shellcheck wget:wget'
 
 has_client() {
   case $1 in
