@@ -233,27 +233,25 @@ const FIELDS = [
 const seed = Number(process.env["SEED"] ?? 1);
 const minutes = Number(process.env["FUZZ_MINUTES"] ?? 0);
 
+/** Checks one case; when one engine read less, again: it may have run into its time limit. */
 async function compare(text: string, index: number): Promise<void> {
   const [node, own] = [lanes.node[index % LANES], lanes.own[index % LANES]];
   if (node === undefined || own === undefined) throw new Error("no such lane");
-  const byNode = await acceptedBy(node, text);
-  const byOwn = await acceptedBy(own, text);
-  const shared = Math.min(byNode.length, byOwn.length);
-  expect({ text, accepted: byOwn.slice(0, shared) }).toEqual({
-    text,
-    accepted: byNode.slice(0, shared),
-  });
-  if (byOwn.length > shared) {
-    const first = byOwn[shared] ?? "";
-    expect({ text, first, isHarmless: isHarmless(text, first) }).toMatchObject({
-      isHarmless: true,
+  for (let attempt = 1; ; attempt += 1) {
+    const byNode = await acceptedBy(node, text);
+    const byOwn = await acceptedBy(own, text);
+    const shared = Math.min(byNode.length, byOwn.length);
+    expect({ text, accepted: byOwn.slice(0, shared) }).toEqual({
+      text,
+      accepted: byNode.slice(0, shared),
     });
-  }
-  if (byNode.length > shared) {
+    const ownOnly = byOwn[shared];
+    const nodeOnly = byNode[shared];
+    if (ownOnly === undefined && nodeOnly === undefined) return;
+    if (ownOnly !== undefined && isHarmless(text, ownOnly)) return;
     const refusal = refusalOf(text);
-    expect({ text, first: byNode[shared], refusal }).toMatchObject({
-      refusal: expect.stringMatching(STRICTER),
-    });
+    if (nodeOnly !== undefined && refusal !== undefined && STRICTER.test(refusal)) return;
+    if (attempt === 3) throw new Error(JSON.stringify({ text, ownOnly, nodeOnly, refusal }));
   }
 }
 
