@@ -131,7 +131,8 @@ describe("a range miss", () => {
       const part = await w.alice.get("k", ["Range", "bytes=0-99"]);
       expect([part.status, part.xCache, part.body.length]).toEqual([206, "MISS", 100]);
     }
-    expect(w.upstream.bodyBytesSent).toBe(300);
+    // Whole blocks around the ranges at most, never the object.
+    expect(w.upstream.bodyBytesSent).toBeLessThan(MIB);
   });
 
   test("of many at once warms once", async () => {
