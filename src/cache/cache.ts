@@ -5,7 +5,8 @@
  * of writes and fills. It never looks at who asks; gateway/ has settled that before.
  */
 
-import type { Clock } from "../base/clock.ts";
+import { unreachable } from "../base/assert.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { Fields, type RawHeaders } from "../http/fields.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";
@@ -22,8 +23,16 @@ import { type CacheDecision, decideRead, mayServeStale, type ReadWishes } from "
 import { metaOf, refreshedHeaders } from "./entry.ts";
 import { freshUntilMs } from "./freshness.ts";
 import { type FillPermit, Tombstones } from "./tombstones.ts";
+import type { WriteNotes } from "./write-notes.ts";
+import type { WriteOutcome, WriteTargets } from "./write-targets.ts";
+import { WritesUnderWay } from "./writes-under-way.ts";
+
+/** How much of an entry the store is asked about at a time. */
+const STRETCH_BYTES = 64 * 1024 * 1024;
 
 export type { FillPermit } from "./tombstones.ts";
+export { openWriteNotes, type WriteNotes } from "./write-notes.ts";
+export type { WriteOutcome, WriteTargets } from "./write-targets.ts";
 
 export interface CacheOptions {
   /** Longest time an entry is used without asking upstream. */
@@ -40,18 +49,6 @@ export interface CacheEvents {
   invalidated(targets: WriteTargets, entries: number): void;
 }
 
-/** What a write changes. */
-export type WriteTargets =
-  | { readonly kind: "objects"; readonly ids: readonly ObjectId[] }
-  | { readonly kind: "bucket"; readonly bucket: string };
-
-export type WriteOutcome =
-  | "succeeded"
-  /** Upstream said no: nothing changed, entries filled meanwhile stay. */
-  | "rejected"
-  /** The answer never came: upstream may have done it. */
-  | "unknown";
-
 export interface FillOffer extends Candidate {
   readonly permit: FillPermit;
   /** Headers of the whole object's 200 answer. */
@@ -61,6 +58,9 @@ export interface FillOffer extends Candidate {
   readonly extend?: StoredObject | undefined;
 }
 
+/** How long upstream may take to carry out a write it never answered. */
+const UNCERTAIN_MS = 60_000;
+
 export class Cache {
   /** Undefined when caching is off. */
   readonly #storage: Storage | undefined;
@@ -68,18 +68,26 @@ export class Cache {
   readonly #options: CacheOptions;
   readonly #events: CacheEvents;
   readonly #tombstones: Tombstones;
+  readonly #writes: WritesUnderWay;
+  /** Of writes without an answer. */
+  readonly #timers = new Set<Timer>();
 
+  /** `notes` are undefined when `storage` does not outlive the process. */
   constructor(
     storage: Storage | undefined,
     clock: Clock,
     options: CacheOptions,
     events: CacheEvents,
+    notes?: WriteNotes,
   ) {
     this.#storage = storage;
     this.#clock = clock;
     this.#options = options;
     this.#events = events;
     this.#tombstones = new Tombstones(options.tombstonesMax);
+    this.#writes = new WritesUnderWay(storage === undefined ? undefined : notes);
+    for (const targets of notes?.left ?? []) this.#invalidate(targets);
+    notes?.eraseLeft();
   }
 
   get isEnabled(): boolean {
@@ -99,7 +107,8 @@ export class Cache {
 
   /** What to do with a read of `object`, given what the client wishes. */
   decide(object: StoredObject | undefined, wishes: ReadWishes): CacheDecision<StoredObject> {
-    return decideRead(object, wishes, this.#clock.nowMs(), this.isEnabled);
+    const isDoubted = object !== undefined && this.#writes.doubts(object);
+    return decideRead(object, wishes, this.#clock.nowMs(), this.isEnabled, isDoubted);
   }
 
   /** Whether `object` may be served although upstream failed to confirm it. */
@@ -131,13 +140,24 @@ export class Cache {
     return this.#storage?.missing(object, range) ?? [range];
   }
 
+  /** Whether every byte of the entry is stored. */
+  isComplete(object: StoredObject): boolean {
+    // A large entry knows many parts; the first missing one settles it.
+    for (let start = 0; start < object.sizeBytes; start += STRETCH_BYTES) {
+      const end = Math.min(object.sizeBytes, start + STRETCH_BYTES);
+      if (this.missing(object, { start, end }).length > 0) return false;
+    }
+    return true;
+  }
+
   /** To be taken before the upstream request whose answer may be stored. */
   permit(id: ObjectId): FillPermit {
+    this.#writes.expectFill(id);
     return this.#tombstones.permit(id);
   }
 
   isValid(permit: FillPermit): boolean {
-    return this.#tombstones.isValid(permit);
+    return this.#tombstones.isValid(permit) && !this.#writes.voids(permit);
   }
 
   /** Starts storing an answer, or undefined when it is not to be stored. */
@@ -194,17 +214,47 @@ export class Cache {
   }
 
   /**
-   * A write is about to be forwarded: its targets disappear now, and fills that began
-   * before cannot bring them back. Call `settle` with how it ended.
+   * A write is about to be forwarded: what is stored of its targets is used only when
+   * upstream confirms it, and fills that began before cannot commit. Call `settle` with how
+   * it ended, once and before the client is told; `changed` are the targets a success
+   * has changed, of which there may be fewer.
    */
-  beginWrite(targets: WriteTargets): { settle(outcome: WriteOutcome): void } {
-    this.#invalidate(targets);
+  beginWrite(targets: WriteTargets): {
+    settle(outcome: WriteOutcome, changed: WriteTargets): void;
+  } {
+    const writes = this.#writes;
+    const write = writes.begin(targets, this.#clock.nowMs(), this.#tombstones.advance());
+    // The entry of a write that cannot be noted must be gone before upstream may change it.
+    if (this.#mayHold(targets) && !write.note()) this.#invalidate(targets);
     return {
-      settle: (outcome) => {
-        // Between the two a read may have filled the old version again.
-        if (outcome !== "rejected") this.#invalidate(targets);
+      settle: (outcome, changed) => {
+        switch (outcome) {
+          case "rejected":
+            writes.end(write);
+            return;
+          case "succeeded":
+            this.#invalidate(changed);
+            writes.end(write);
+            return;
+          case "unknown":
+            this.#invalidate(targets);
+            write.isUncertain = true;
+            this.#later(UNCERTAIN_MS, () => {
+              this.#invalidate(targets);
+              writes.end(write);
+            });
+            return;
+          default:
+            unreachable(outcome);
+        }
       },
     };
+  }
+
+  /** Gives up waiting. Notes of writes whose outcome is not known stay for the next process. */
+  close(): void {
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
   }
 
   stats(): StorageStats | undefined {
@@ -217,9 +267,25 @@ export class Cache {
     return object?.version === version ? object : undefined;
   }
 
+  /** Whether something of `targets` may be stored; asked of one object, assumed of many. */
+  #mayHold(targets: WriteTargets): boolean {
+    if (this.#storage === undefined) return false;
+    if (targets.kind === "bucket" || targets.ids.length !== 1) return true;
+    return targets.ids.some((id) => this.#storage?.lookup(id) !== undefined);
+  }
+
+  #later(ms: number, run: () => void): void {
+    const timer = this.#clock.after(ms, () => {
+      this.#timers.delete(timer);
+      run();
+    });
+    this.#timers.add(timer);
+  }
+
   #invalidate(targets: WriteTargets): void {
     switch (targets.kind) {
       case "objects": {
+        if (targets.ids.length === 0) return;
         for (const id of targets.ids) this.#tombstones.markObject(id);
         this.#events.invalidated(targets, this.#storage?.remove(targets.ids) ?? 0);
         return;

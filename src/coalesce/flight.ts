@@ -87,8 +87,11 @@ export interface Departure {
   readonly source: ByteSource;
   /** Undefined: the object is not stored. */
   readonly fill: Fill | undefined;
-  /** What the fill holds already, when it completes a partly present entry. */
-  readonly present: readonly Interval[];
+  /**
+   * For a fill that completes a partly present entry: the parts of a range that were not
+   * there when it began. Undefined: nothing was.
+   */
+  readonly missing: ((range: ByteRange) => readonly ByteRange[]) | undefined;
   /** Whether parts nobody reads are fetched too, until the object is complete. */
   readonly fetchesRest: boolean;
   /** Parts are fetched from and to multiples of this, which is what the store can keep. */
@@ -105,6 +108,8 @@ export interface Departure {
 const SKIP_BYTES = 256 * 1024;
 /** Until the rate is known, a reader waits for a leg that is this close. */
 const NEAR_BYTES = 1024 * 1024;
+/** How much of an object the store is asked about at a time. */
+const STRETCH_BYTES = 64 * 1024 * 1024;
 const READ_BACK_BYTES = 512 * 1024;
 const FAILED_LEGS_MAX = 3;
 
@@ -172,7 +177,6 @@ export class Flight {
     this.#departure = departure;
     this.#sizeBytes = departure.head.sizeBytes;
     this.#fetchesRest = departure.fetchesRest;
-    for (const { start, end } of departure.present) this.#received.add(start, end);
     this.#latencyMs = this.#seams.clock.monotonicMs() - this.#startedAtMs;
     this.#state = "open";
     this.#opening.resolve({ kind: "object", head: departure.head });
@@ -452,6 +456,8 @@ export class Flight {
       return;
     }
     this.#startPieces(0);
+    // What was stored before counts too: nothing left to fetch means that all of it is here.
+    if (this.#activeLegs() === 0 && this.#state === "open") void this.#complete();
   }
 
   /**
@@ -463,10 +469,31 @@ export class Flight {
     const { pieceBytes, parallelLegs } = this.#seams.limits;
     const wanted = this.#isParallel ? parallelLegs : 1;
     while (this.#canFetchParts() && this.#sizeBytes !== undefined && this.#activeLegs() < wanted) {
-      const gap = this.#claimed().gaps(from, this.#sizeBytes)[0];
+      const gap = this.#firstGap(from, this.#sizeBytes);
       if (gap === undefined) return;
       this.#startLeg(gap.start, Math.min(gap.end, gap.start + pieceBytes));
     }
+  }
+
+  /** The first part in `[from, end)` that is neither here nor claimed by a leg. */
+  #firstGap(from: number, end: number): Interval | undefined {
+    for (const gap of this.#claimed().gaps(from, end)) {
+      // The store is asked about a stretch at a time: of a huge object it knows many parts.
+      for (let at = gap.start; at < gap.end; at += STRETCH_BYTES) {
+        const stretch = { start: at, end: Math.min(gap.end, at + STRETCH_BYTES) };
+        const found = this.#departure?.missing?.(stretch)[0];
+        if (this.#departure?.missing === undefined) return gap;
+        if (found !== undefined) return found;
+      }
+    }
+    return undefined;
+  }
+
+  /** The parts of a region that are neither in `taken` nor were stored before. */
+  #gapsOf(taken: IntervalSet, region: Interval): readonly Interval[] {
+    const gaps = taken.gaps(region.start, region.end);
+    const missing = this.#departure?.missing;
+    return missing === undefined ? gaps : gaps.flatMap((gap) => missing(gap));
   }
 
   /** Like `#assigned`, but a leg that is to bring more than the next piece claims only that. */
@@ -492,9 +519,11 @@ export class Flight {
     const { pieceBytes } = this.#seams.limits;
     const align = this.#departure?.alignBytes ?? 1;
     const alignedEnd = Math.ceil(Math.min(wantedEnd, at + pieceBytes) / align) * align;
-    const gap = assigned
-      .gaps(Math.floor(at / align) * align, Math.min(alignedEnd, this.#sizeBytes))
-      .find(({ start, end }) => start <= at && at < end);
+    const region = {
+      start: Math.floor(at / align) * align,
+      end: Math.min(alignedEnd, this.#sizeBytes),
+    };
+    const gap = this.#gapsOf(assigned, region).find(({ start, end }) => start <= at && at < end);
     if (gap !== undefined) this.#startLeg(gap.start, gap.end);
   }
 

@@ -15,7 +15,6 @@ import type { Reply } from "../http/exchange.ts";
 import { Fields, type RawHeaders } from "../http/fields.ts";
 import { type ByteRange, formatRange, parseContentRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";
-import type { StoredObject } from "../storage/storage.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
 import { bufferedAnswer, declaredLength, learned, relayAnswer, streamBody } from "./forward.ts";
@@ -72,8 +71,7 @@ export async function departOrRelay(
   const known = parts.cache.lookup(id, state.inbound.fields);
   const isSame =
     known !== undefined && known.etag === head.etag && known.sizeBytes === head.sizeBytes;
-  const gaps = isSame ? parts.cache.missing(known, { start: 0, end: known.sizeBytes }) : [];
-  const isKnown = isSame && gaps.length === 0;
+  const isKnown = isSame && parts.cache.isComplete(known);
   if (isKnown && parts.cache.isValid(permit)) {
     // Upstream sent what is stored already: renew the entry rather than write it again.
     parts.cache.refresh(known, departure.head.headers, head.isPublic);
@@ -91,7 +89,6 @@ export async function departOrRelay(
           sizeBytes: departure.head.sizeBytes,
           requestFields: state.inbound.fields,
           isPublic: head.isPublic,
-          extend: isSame ? known : undefined,
         });
   if (answer.status === 206 && fill === undefined && form === "as-sent") {
     flight.decline();
@@ -104,7 +101,7 @@ export async function departOrRelay(
     end: departure.end,
     source: answer.body,
     fill,
-    present: isSame && fill !== undefined ? presentParts(parts.cache, known) : [],
+    missing: undefined,
     fetchesRest: fetchesRest && fill !== undefined,
     alignBytes: parts.blocks.alignBytes,
     stillPermitted: () => parts.cache.isValid(permit),
@@ -145,18 +142,6 @@ function mayFetchRest({ blocks, warmCredit }: Parts, id: ObjectId, part: Part): 
   if (readBytes === sizeBytes) return true;
   if (sizeBytes >= blocks.thresholdBytes) return false;
   return warmCredit.mayFetchRest(id, readBytes, sizeBytes - readBytes);
-}
-
-/** The parts of a partly present entry that are there. */
-export function presentParts(cache: Parts["cache"], entry: StoredObject): ByteRange[] {
-  const present: ByteRange[] = [];
-  let at = 0;
-  for (const gap of cache.missing(entry, { start: 0, end: entry.sizeBytes })) {
-    if (gap.start > at) present.push({ start: at, end: gap.start });
-    at = gap.end;
-  }
-  if (at < entry.sizeBytes) present.push({ start: at, end: entry.sizeBytes });
-  return present;
 }
 
 /** The same request judged again, now that its answer may have taught its key and grant. */

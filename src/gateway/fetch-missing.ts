@@ -15,7 +15,7 @@ import type { Reply } from "../http/exchange.ts";
 import type { ByteRange } from "../http/range.ts";
 import { s3Error } from "../s3/error.ts";
 import type { StoredObject } from "../storage/storage.ts";
-import { partFetcher, presentParts } from "./departure.ts";
+import { partFetcher } from "./departure.ts";
 import type { ReadState } from "./exchange-state.ts";
 import type { Parts } from "./parts.ts";
 
@@ -81,7 +81,7 @@ function extendingFlight(state: ReadState, parts: Parts, entry: StoredObject): F
     end: 0,
     source: bytesSource(),
     fill,
-    present: presentParts(cache, entry),
+    missing: (region) => cache.missing(entry, region),
     fetchesRest: false,
     alignBytes: blocks.alignBytes,
     stillPermitted: () => cache.isValid(permit),

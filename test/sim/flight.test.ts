@@ -141,7 +141,7 @@ test.each(seeds(100))(
         end: first.end,
         source: response(world, first.start, first.end, faults),
         fill: isStored ? fill : undefined,
-      present: [],
+      missing: undefined,
       fetchesRest: !canFetchParts || !isSparse,
       alignBytes: 4 * KIB,
         stillPermitted: () => isPermitted,
