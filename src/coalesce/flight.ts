@@ -184,7 +184,8 @@ export class Flight {
     if (departure.start < end) this.#fly(new Leg(departure.start, end, departure.source));
     else {
       departure.source.close();
-      this.#advance();
+      // Nothing is on its way yet: the first reader says what is wanted.
+      if (departure.fetchesRest || this.#sizeBytes === 0) this.#advance();
     }
   }
 
