@@ -20,12 +20,13 @@ import {
   systemLearnedFiles,
 } from "./auth/auth.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
+import { systemDisk } from "./base/disk.ts";
 import { GatewayError } from "./base/errors.ts";
 import { type Random, systemRandom } from "./base/random.ts";
 import { Secret } from "./base/secret.ts";
 import { Tasks } from "./base/tasks.ts";
 import { BUILD } from "./base/version.ts";
-import { Cache } from "./cache/cache.ts";
+import { Cache, openWriteNotes } from "./cache/cache.ts";
 import { Coalescer } from "./coalesce/coalescer.ts";
 import type { KeyPair as ConfiguredPair } from "./config/option.ts";
 import type { Config } from "./config/options.ts";
@@ -142,6 +143,14 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
               },
         ),
     },
+    storage === undefined
+      ? undefined
+      : openWriteNotes({
+          folder: join(config.cache.diskPath, "writes"),
+          disk: systemDisk,
+          onTrouble: (cause) =>
+            log.child({ module: "cache" }).warn("a write could not be noted", { error: cause }),
+        }),
   );
   const outcomes = new CacheOutcomes(metrics, clock);
   const observer = createObserver({
@@ -211,6 +220,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
       flights.failAll(new GatewayError("shutting_down", "the gateway is stopping"));
       loopLag.stop();
       await tasks.stop();
+      cache.close();
       await storage?.close();
       await upstreamSide.close();
     },

@@ -32,14 +32,21 @@ export type CacheDecision<E extends Freshness> =
   | { readonly kind: "bypass" }
   | { readonly kind: "miss" }
   | { readonly kind: "hit"; readonly entry: E }
-  | { readonly kind: "revalidate"; readonly entry: E; readonly because: "client" | "expired" };
+  | { readonly kind: "revalidate"; readonly entry: E; readonly because: Doubt };
 
-/** Decides how to serve a read at `nowMs`; `entry` is undefined when nothing is stored. Never throws. */
+/** Why an entry is not used as it is: the client asked, its time is over, or a write is under way. */
+export type Doubt = "client" | "expired" | "written";
+
+/**
+ * Decides how to serve a read at `nowMs`; `entry` is undefined when nothing is stored.
+ * `isDoubted` says that a write of the object is under way. Never throws.
+ */
 export function decideRead<E extends Freshness>(
   entry: E | undefined,
   wishes: ReadWishes,
   nowMs: number,
   isEnabled: boolean,
+  isDoubted = false,
 ): CacheDecision<E> {
   if (!isEnabled) return { kind: "disabled" };
   if (wishes.noStore) return { kind: "bypass" };
@@ -52,6 +59,7 @@ export function decideRead<E extends Freshness>(
     return { kind: "revalidate", entry, because: "client" };
   }
   if (nowMs >= entry.freshUntilMs) return { kind: "revalidate", entry, because: "expired" };
+  if (isDoubted) return { kind: "revalidate", entry, because: "written" };
   return { kind: "hit", entry };
 }
 

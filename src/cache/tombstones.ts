@@ -43,6 +43,12 @@ export class Tombstones {
     return { id, sequence: this.#sequence };
   }
 
+  /** A number above those of all permits so far, and not above those of later ones. */
+  advance(): number {
+    this.#sequence += 1;
+    return this.#sequence;
+  }
+
   markObject(id: ObjectId): void {
     this.#mark(this.#objects, objectIdString(id));
   }

@@ -31,9 +31,13 @@ export async function sendOwn(
   return learned(state, parts, response);
 }
 
-/** A GET may outlive its client, since others can join it; everything else ends with it. */
-function ownSignal(state: ExchangeState): AbortSignal | undefined {
-  return state.inbound.method === "GET" ? undefined : state.inbound.signal;
+/**
+ * A GET may outlive its client, since others can join it. A write that upstream has received
+ * happens whether its client waits or not, and one it has not received as a whole breaks
+ * with its body. Everything else ends with its client.
+ */
+function ownSignal({ inbound, operation }: ExchangeState): AbortSignal | undefined {
+  return inbound.method === "GET" || operation.kind === "write" ? undefined : inbound.signal;
 }
 
 /** The same request with a body that was read already. */

@@ -43,6 +43,6 @@ export interface Parts {
   readonly warmCredit: WarmCredit;
   /** Undefined: writes only invalidate. */
   readonly warmOnWrite: BodyCopies | undefined;
-  /** Runs work that no request waits for; failures are counted, a stop waits for it. */
-  readonly background: (name: string, run: () => Promise<void>) => void;
+  /** Runs work that no request waits for; failures are counted, a stop aborts its signal and waits. */
+  readonly background: (name: string, run: (signal: AbortSignal) => Promise<void>) => void;
 }

@@ -7,7 +7,7 @@
  */
 
 import { unreachable } from "../base/assert.ts";
-import { readWishes, type ReadWishes } from "../cache/decision.ts";
+import { type Doubt, readWishes, type ReadWishes } from "../cache/decision.ts";
 import type { Reply } from "../http/exchange.ts";
 import { s3Error } from "../s3/error.ts";
 import { objectIdString } from "../s3/object-id.ts";
@@ -73,7 +73,7 @@ async function confirmed(
   parts: Parts,
   wishes: ReadWishes,
   entry: StoredObject,
-  because: "client" | "expired",
+  because: Doubt,
 ): Promise<Reply> {
   const reply = await revalidate(state, parts, entry, because);
   if (reply !== "look-again") return reply;

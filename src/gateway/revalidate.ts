@@ -9,6 +9,7 @@
  *   5xx, no answer   the stale copy is served, marked, for `cache.stale_if_error`
  */
 
+import type { Doubt } from "../cache/decision.ts";
 import type { Reply } from "../http/exchange.ts";
 import { objectIdString } from "../s3/object-id.ts";
 import { s3Error } from "../s3/error.ts";
@@ -27,7 +28,7 @@ import { serveEntry } from "./serve-entry.ts";
 /** RFC 9111 §5.5 (of RFC 7234): the copy could not be confirmed. */
 const STALE_WARNING = ["Warning", '111 - "Revalidation Failed"'];
 
-/** Expired entries being confirmed: the others wait and look again. By parts, so that tests share nothing. */
+/** Entries being confirmed that nobody may use before: the others wait and look again. By parts, so that tests share nothing. */
 const confirming = new WeakMap<Parts, Map<string, Promise<void>>>();
 
 /** Confirms `entry`; "look-again" when somebody else has just done so, with whatever result. */
@@ -35,7 +36,7 @@ export async function revalidate(
   state: ReadState,
   parts: Parts,
   entry: StoredObject,
-  because: "client" | "expired",
+  because: Doubt,
 ): Promise<Reply | "look-again"> {
   state.reason = because;
   if (because === "client") return confirm(state, parts, entry);

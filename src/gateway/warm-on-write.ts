@@ -74,8 +74,8 @@ export class BodyCopies {
   }
 }
 
-/** The object in a body as it was sent: without aws-chunked framing. */
-async function objectBytes(
+/** What is in a body as it was sent, without aws-chunked framing; undefined when that is not valid. */
+export async function objectBytes(
   fields: Fields,
   sent: readonly Uint8Array[],
   lengthBytes: number,

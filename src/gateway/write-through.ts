@@ -1,31 +1,34 @@
 /**
- * Writes: invalidate, forward, and invalidate again unless upstream refused.
+ * Writes: forward, and see to it that nobody is served what they replaced.
  *
- * Why twice: between the first invalidation and upstream's answer a read may fetch the old
- * version and store it. The second one removes that entry and voids the permit of a
- * fill that is still running (cache/tombstones.ts writes the interleaving down). It
- * happens before the client is told, so nobody who knows of the write reads the older
- * version through this node.
+ * A write begins in the cache before it is forwarded (nothing from before is used
+ * unconfirmed) and is settled before the client is told, so nobody who knows of a write
+ * reads the older version through this node. What is stored goes when the write succeeded
+ * or may have, and stays when it was refused (cache/writes-under-way.ts).
+ *
+ * Once upstream has the whole request, a client that leaves changes nothing about it: the
+ * answer is waited for all the same, because the entry depends on it.
  */
 
 import { bytesSource, type ByteSource, readAll } from "../base/byte-source.ts";
 import type { WriteOutcome, WriteTargets } from "../cache/cache.ts";
-import type { Reply } from "../http/exchange.ts";
+import type { Inbound, Reply } from "../http/exchange.ts";
 import { Fields } from "../http/fields.ts";
 import { announcedLength } from "../s3/aws-chunked.ts";
-import { bodyIsError } from "../s3/error-xml.ts";
 import { isS3Error, s3Error } from "../s3/error.ts";
 import type { OperationName } from "../s3/operation.ts";
 import { parseDeleteRequest } from "../s3/xml.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
-import { type CopiedBody, readBack, storeCopy } from "./warm-on-write.ts";
+import { type CopiedBody, objectBytes, readBack, storeCopy } from "./warm-on-write.ts";
 import type { WriteState } from "./exchange-state.ts";
 import { isReply, relayAnswer, sendOwn } from "./forward.ts";
+import { JudgedBody } from "./judged-body.ts";
 import type { Parts } from "./parts.ts";
+import { deletedOf, outcomeOfBody, outcomeOfFailure, outcomeOfStatus } from "./write-outcome.ts";
 
 /** A DeleteObjects body names at most 1000 keys of 1024 bytes, escaped; S3 allows no more than 2 MiB. */
 const DELETE_BODY_BYTES = 8 * 1024 * 1024;
-/** How much of a 200 body is kept to see whether it is an `Error` document after all. */
+/** How much of a 200 body is kept to see what it says: an error document, or a result per key. */
 const CAPTURE_BYTES = 64 * 1024;
 
 export async function writeThrough(state: WriteState, parts: Parts): Promise<Reply> {
@@ -56,7 +59,7 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
         return parts.respond.error(state, s3Error("MaxMessageLengthExceeded"));
       }
       body = bytesSource(bytes);
-      targets = deletedObjects(operation.bucket, bytes);
+      targets = await deletedObjects(operation.bucket, inbound, bytes);
       break;
     }
   }
@@ -68,15 +71,15 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
       write.settle("rejected"); // refused here: upstream never saw it
       return answer;
     }
-    const outcome = outcomeOf(answer);
-    if (outcome === "succeeded" && operation.canFailInside200) {
-      return relayJudged(state, parts, answer, write);
+    const outcome = outcomeOfStatus(answer.status);
+    if (outcome === "succeeded" && saysMoreInside(state)) {
+      return relayJudged(state, parts, answer, targets, write);
     }
     write.settle(outcome);
     if (outcome === "succeeded" && warm(state, parts, answer, copy)) copy = undefined;
     return relayAnswer(state, parts, answer);
   } catch (failure) {
-    write.settle("unknown");
+    write.settle(outcomeOfFailure(failure));
     throw failure;
   } finally {
     copy?.drop();
@@ -106,7 +109,8 @@ function warm(
 }
 
 interface OpenWrite {
-  settle(outcome: WriteOutcome): void;
+  /** `changed`: all of the targets when undefined. Later calls have no effect. */
+  settle(outcome: WriteOutcome, changed?: WriteTargets): void;
 }
 
 function beginWrite(parts: Parts, targets: WriteTargets): OpenWrite {
@@ -114,11 +118,11 @@ function beginWrite(parts: Parts, targets: WriteTargets): OpenWrite {
   detach(parts, targets);
   let isSettled = false;
   return {
-    settle(outcome) {
+    settle(outcome, changed = targets) {
       if (isSettled) return;
       isSettled = true;
-      ticket.settle(outcome);
-      if (outcome !== "rejected") detach(parts, targets);
+      ticket.settle(outcome, changed);
+      if (outcome !== "rejected") detach(parts, changed);
     },
   };
 }
@@ -129,14 +133,16 @@ function detach(parts: Parts, targets: WriteTargets): void {
   else for (const id of targets.ids) parts.flights.detach(id);
 }
 
-function outcomeOf(answer: UpstreamResponse): WriteOutcome {
-  if (answer.status >= 200 && answer.status < 300) return "succeeded";
-  return answer.status >= 500 ? "unknown" : "rejected";
-}
-
 /** Keys of a DeleteObjects body; the whole bucket when the body cannot be read, to be safe. */
-function deletedObjects(bucket: string, bytes: Uint8Array): WriteTargets {
-  const request = parseDeleteRequest(new TextDecoder().decode(bytes));
+async function deletedObjects(
+  bucket: string,
+  { fields }: Inbound,
+  sent: Uint8Array,
+): Promise<WriteTargets> {
+  const length = announcedLength(fields);
+  const bytes = isS3Error(length) ? sent : await objectBytes(fields, [sent], length);
+  const request =
+    bytes === undefined ? undefined : parseDeleteRequest(new TextDecoder().decode(bytes));
   if (request === undefined) return { kind: "bucket", bucket };
   return { kind: "objects", ids: request.objects.map(({ key }) => ({ bucket, key })) };
 }
@@ -150,62 +156,35 @@ async function bounded(body: ByteSource): Promise<Uint8Array | undefined> {
   }
 }
 
-/**
- * A 200 that may turn out to be an error (CopyObject, CompleteMultipartUpload): upstream
- * keeps the connection alive with blanks and decides in the body. The body is relayed as
- * it comes, but its last chunk only after the write was settled by what the body says.
- */
+function saysMoreInside({ operation }: WriteState): boolean {
+  return operation.canFailInside200 || operation.name === "DeleteObjects";
+}
+
+/** Relays a 200 whose body says what became of the write, and settles it by that. */
 function relayJudged(
   state: WriteState,
   parts: Parts,
   answer: UpstreamResponse,
+  targets: WriteTargets,
   write: OpenWrite,
 ): Reply {
-  const seen: Uint8Array[] = [];
-  let seenBytes = 0;
-  let held: Uint8Array | null | undefined;
-  const next = async (): Promise<Uint8Array | null> => {
-    const chunk = await answer.body.read();
-    if (chunk !== null && seenBytes < CAPTURE_BYTES) {
-      seen.push(chunk);
-      seenBytes += chunk.length;
-    }
-    return chunk;
-  };
-  let isSettled = false;
-  const settle = () => {
-    if (isSettled) return;
-    isSettled = true;
-    const outcome = judge(seen);
-    write.settle(outcome);
-    if (outcome === "succeeded") warm(state, parts, answer, undefined);
-  };
-  const source: ByteSource = {
-    async read() {
-      try {
-        held ??= await next();
-        if (held === null) {
-          settle();
-          return null;
+  const isBulk = state.operation.name === "DeleteObjects";
+  const body = new JudgedBody(
+    answer.body,
+    isBulk ? DELETE_BODY_BYTES : CAPTURE_BYTES,
+    {
+      judge(bytes) {
+        const outcome = outcomeOfBody(bytes);
+        if (outcome === "succeeded" && isBulk && targets.kind === "objects") {
+          write.settle(outcome, { kind: "objects", ids: deletedOf(targets.ids, bytes) });
+          return;
         }
-        const current = held;
-        held = await next();
-        if (held === null) settle();
-        return current;
-      } catch (failure) {
-        write.settle("unknown");
-        throw failure;
-      }
+        write.settle(outcome);
+        if (outcome === "succeeded") warm(state, parts, answer, undefined);
+      },
+      giveUp: () => write.settle("unknown"),
     },
-    close() {
-      write.settle("unknown");
-      answer.body.close();
-    },
-  };
-  return relayAnswer(state, parts, { ...answer, body: source });
-}
-
-function judge(seen: readonly Uint8Array[]): WriteOutcome {
-  const text = new TextDecoder().decode(Buffer.concat(seen));
-  return bodyIsError(text) ? "rejected" : "succeeded";
+    (run) => parts.background("hear a write out", run),
+  );
+  return relayAnswer(state, parts, { ...answer, body });
 }
