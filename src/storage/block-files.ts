@@ -12,11 +12,10 @@
  */
 
 import { join } from "node:path";
-import { assert } from "../base/assert.ts";
 import type { Disk, DiskFile } from "../base/disk.ts";
-import { LruMap } from "../base/lru.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { BodyTarget } from "./fill.ts";
+import type { OpenFile, OpenFiles } from "./open-files.ts";
 
 export const BLOCKS_PER_PART = 512;
 
@@ -209,13 +208,13 @@ function setBit(bitmap: Uint8Array, index: number): void {
 export class BlockFiles {
   readonly #disk: Disk;
   readonly #folder: string;
-  readonly #open: LruMap<string, OpenFile>;
+  readonly #open: OpenFiles;
   readonly #madeFolders = new Set<number>();
 
-  constructor(disk: Disk, folder: string, openFilesMax: number) {
+  constructor(disk: Disk, folder: string, open: OpenFiles) {
     this.#disk = disk;
     this.#folder = folder;
-    this.#open = new LruMap(openFilesMax, (_path, file) => file.retire());
+    this.#open = open;
   }
 
   /** Files of one version all begin with its name, so that a listing can be matched with the catalog. */
@@ -224,7 +223,7 @@ export class BlockFiles {
   }
 
   /** Where a fill of this body writes. `isNew` makes the files; else existing ones are added to. */
-  target(layout: FileLayout, isNew: boolean, reserve: (sizeBytes: number) => void): FileTarget {
+  target(layout: FileLayout, isNew: boolean, reserve: Reserve): FileTarget {
     if (!this.#madeFolders.has(layout.shard)) {
       this.#disk.makeFolder(join(this.#folder, shardName(layout.shard)));
       this.#madeFolders.add(layout.shard);
@@ -257,25 +256,14 @@ export class BlockFiles {
 
   /** The chunk file, open for reading and counted as used until `release`. Throws `storage_io`. */
   acquire(layout: FileLayout, chunk: number): OpenFile {
-    const path = this.pathOf(layout, chunk);
-    let file = this.#open.get(path);
-    if (file === undefined) {
-      file = new OpenFile(this.#disk.open(path, "read"));
-      this.#open.set(path, file, 1);
-    }
-    file.retain();
-    return file;
+    return this.#open.acquire(this.pathOf(layout, chunk));
   }
 
   /** Unlinks every file of a body. Readers that hold one keep its bytes. */
   async remove(layout: FileLayout): Promise<void> {
     for (let chunk = 0; chunk < chunkCountOf(layout); chunk += 1) {
       const path = this.pathOf(layout, chunk);
-      const open = this.#open.peek(path);
-      if (open !== undefined) {
-        this.#open.delete(path);
-        open.retire();
-      }
+      this.#open.forget(path);
       await this.#disk.remove(path);
     }
   }
@@ -291,60 +279,19 @@ export class BlockFiles {
   removeNamed(shard: number, name: string): Promise<void> {
     return this.#disk.remove(join(this.#folder, shardName(shard), name));
   }
-
-  close(): void {
-    for (const [path, file] of this.#open.entries()) {
-      this.#open.delete(path);
-      file.retire();
-    }
-  }
 }
 
-/** A descriptor shared by its readers: closed when the last one let go after the table did. */
-export class OpenFile {
-  readonly file: DiskFile;
-  #readers = 0;
-  #isRetired = false;
-
-  constructor(file: DiskFile) {
-    this.file = file;
-  }
-
-  retain(): void {
-    assert(!this.#isRetired || this.#readers > 0, "a closed file was taken into use");
-    this.#readers += 1;
-  }
-
-  release(): void {
-    assert(this.#readers > 0, "a file was released more often than taken");
-    this.#readers -= 1;
-    this.#closeWhenUnused();
-  }
-
-  /** The table forgets the file; it closes with its last reader. */
-  retire(): void {
-    this.#isRetired = true;
-    this.#closeWhenUnused();
-  }
-
-  #closeWhenUnused(): void {
-    if (this.#isRetired && this.#readers === 0) this.file.close();
-  }
-}
+/** Accounts for bytes about to be written; rejects when there is no room for them. */
+export type Reserve = (sizeBytes: number) => void | Promise<void>;
 
 /** Writes and reads a body at the offsets of the object, over its chunk files. */
 export class FileTarget implements BodyTarget {
   readonly layout: FileLayout;
-  readonly #reserve: (sizeBytes: number) => void;
+  readonly #reserve: Reserve;
   readonly #openChunk: (chunk: number) => DiskFile;
   readonly #files = new Map<number, DiskFile>();
 
-  /** @param reserve accounts for bytes about to be written; throws when there is no room */
-  constructor(
-    layout: FileLayout,
-    reserve: (sizeBytes: number) => void,
-    openChunk: (chunk: number) => DiskFile,
-  ) {
+  constructor(layout: FileLayout, reserve: Reserve, openChunk: (chunk: number) => DiskFile) {
     this.layout = layout;
     this.#reserve = reserve;
     this.#openChunk = openChunk;
@@ -354,7 +301,7 @@ export class FileTarget implements BodyTarget {
     const { chunkBytes } = this.layout;
     let sizeBytes = 0;
     for (const chunk of chunks) sizeBytes += chunk.length;
-    this.#reserve(sizeBytes);
+    await this.#reserve(sizeBytes);
     // One chunk file at a time; a write across their border is cut in two.
     let at = position;
     let batch: Uint8Array[] = [];

@@ -55,6 +55,8 @@ export type FillRefusal =
   | "store_failed"
   | "too_many_fills"
   | "fill_memory"
+  /** The eviction policy keeps what is there rather than take this. */
+  | "not_admitted"
   | "closing";
 
 export interface FillRequest {
@@ -142,7 +144,10 @@ export interface Storage {
    * object just incomplete). Synchronous whenever no disk check is due.
    * A body of no bytes is `{ kind: "bytes" }` of length 0.
    */
-  read(object: StoredObject, range: ByteRange): StoredBody | undefined | Promise<StoredBody | undefined>;
+  read(
+    object: StoredObject,
+    range: ByteRange,
+  ): StoredBody | undefined | Promise<StoredBody | undefined>;
   /** The parts of `range` that are not stored; empty for a complete entry. In order, not adjacent. */
   missing(object: StoredObject, range: ByteRange): readonly ByteRange[];
   /** Notes a use for eviction order. Cheap; called once per hit. */
