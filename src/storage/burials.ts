@@ -8,7 +8,7 @@
 
 import type { ObjectId } from "../s3/object-id.ts";
 
-interface Burial {
+export interface Burial {
   readonly bucket: string;
   readonly key: string;
   /** True when everything that begins with `key` is meant. */

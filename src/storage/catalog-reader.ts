@@ -5,14 +5,16 @@
  */
 
 import { Database } from "bun:sqlite";
-import { existsSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
 import type { ObjectId } from "../s3/object-id.ts";
-import { TIERS } from "./catalog.ts";
+import { FLAG_COMPLETE, TIERS } from "./catalog.ts";
+import { databaseBytes, readStateOf, type StoreState } from "./control.ts";
 import { decodeHead } from "./head.ts";
 import { identityOf } from "./identity.ts";
 import { readOwner, type Owner } from "./lock.ts";
+import { decodeHeader, HEADER_BYTES, parseSegmentName } from "./segment-format.ts";
 import type { ObjectMeta, Tier } from "./storage.ts";
 
 export interface TierSummary {
@@ -71,21 +73,17 @@ export function openCatalogReader(folder: string): CatalogReader | undefined {
   try {
     const control = openReadOnly(controlPath);
     opened.push(control);
-    const meta = new Map(
-      control
-        .query<{ key: string; value: string }, []>("SELECT key, value FROM meta")
-        .all()
-        .map(({ key, value }) => [key, value]),
-    );
+    const state = readStateOf(control);
+    if (state === undefined) throw new Error("its control database does not check");
     const shards: Database[] = [];
-    for (let index = 0; index < Number(meta.get("shard_count")); index += 1) {
+    for (let index = 0; index < state.shardCount; index += 1) {
       const path = join(folder, "catalog", `${index.toString(16).padStart(2, "0")}.db`);
       if (!existsSync(path)) continue;
       const shard = openReadOnly(path);
       shards.push(shard);
       opened.push(shard);
     }
-    return new Reader(folder, control, meta, shards);
+    return new Reader(folder, control, state, shards);
   } catch (error) {
     for (const database of opened) database.close();
     throw new GatewayError("storage_io", `cannot read the cache at ${folder}`, { cause: error });
@@ -95,18 +93,13 @@ export function openCatalogReader(folder: string): CatalogReader | undefined {
 class Reader implements CatalogReader {
   readonly #folder: string;
   readonly #control: Database;
-  readonly #meta: ReadonlyMap<string, string>;
+  readonly #state: StoreState;
   readonly #shards: readonly Database[];
 
-  constructor(
-    folder: string,
-    control: Database,
-    meta: ReadonlyMap<string, string>,
-    shards: readonly Database[],
-  ) {
+  constructor(folder: string, control: Database, state: StoreState, shards: readonly Database[]) {
     this.#folder = folder;
     this.#control = control;
-    this.#meta = meta;
+    this.#state = state;
     this.#shards = shards;
   }
 
@@ -115,9 +108,9 @@ class Reader implements CatalogReader {
       TIERS.map((tier) => [tier, { entries: 0, logicalBytes: 0 }]),
     );
     const buckets = new Map<string, { entries: number; logicalBytes: number }>();
-    let physicalBytes = fileBytes(join(this.#folder, "control.db"));
+    let physicalBytes = databaseBytes(join(this.#folder, "control.db")) + this.#segmentBytes();
     for (const shard of this.#shards) {
-      physicalBytes += fileBytes(shard.filename);
+      physicalBytes += databaseBytes(shard.filename);
       const totals = shard
         .query<{ name: string; tier: number; entries: number; bytes: number; disk: number }, []>(
           "SELECT name, tier, entries, bytes, disk FROM total JOIN bucket ON bucket.id = total.bucket",
@@ -130,12 +123,11 @@ class Reader implements CatalogReader {
         if (entries > 0) addTo(buckets, name, entries, bytes);
       }
     }
-    const capacity = Number(this.#meta.get("capacity_bytes"));
     return {
       tiers: [...tiers].map(([tier, sums]) => ({ tier, ...sums })),
       buckets: [...buckets].map(([bucket, sums]) => ({ bucket, ...sums })),
       physicalBytes,
-      capacityBytes: capacity > 0 ? capacity : undefined,
+      capacityBytes: this.#state.capacityBytes > 0 ? this.#state.capacityBytes : undefined,
       counters: new Map(
         this.#control
           .query<{ name: string; value: number }, []>("SELECT name, value FROM counter")
@@ -144,6 +136,16 @@ class Reader implements CatalogReader {
       ),
       owner: readOwner(this.#folder),
     };
+  }
+
+  #segmentBytes(): number {
+    const folder = join(this.#folder, "segments");
+    let sizeBytes = 0;
+    for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+      const status = statSync(join(folder, name), { throwIfNoEntry: false });
+      sizeBytes += (status?.blocks ?? 0) * 512;
+    }
+    return sizeBytes;
   }
 
   *list(bucket: string, prefix: string): Iterable<ObjectId> {
@@ -163,29 +165,59 @@ class Reader implements CatalogReader {
   }
 
   inspect(id: ObjectId): InspectedEntry | undefined {
-    const identity = identityOf(id, Number(this.#meta.get("shard_count")));
+    const identity = identityOf(id, this.#state.shardCount);
     const row = this.#shards[identity.shard]
-      ?.query<
-        { tier: number; version: number; flags: number; disk: number; head: Uint8Array | null },
-        [number, number]
-      >("SELECT tier, version, flags, disk, head FROM object WHERE h = ? AND h2 = ?")
+      ?.query<InspectedRow, [number, number]>(
+        "SELECT tier, version, place, offset, flags, disk, head FROM object WHERE h = ? AND h2 = ?",
+      )
       .get(identity.h, identity.h2);
     if (row === undefined || row === null) return undefined;
-    const meta = row.head === null ? undefined : decodeHead(row.head);
+    const meta = row.head === null ? this.#headInSegment(row) : decodeHead(row.head);
     if (meta === undefined) return undefined;
     return {
       meta,
       tier: TIERS[row.tier] ?? "inline",
       version: row.version,
-      isComplete: (row.flags & 1) !== 0,
+      isComplete: (row.flags & FLAG_COMPLETE) !== 0,
       diskBytes: row.disk,
     };
+  }
+
+  #headInSegment(row: InspectedRow): ObjectMeta | undefined {
+    const folder = join(this.#folder, "segments");
+    for (const file of existsSync(folder) ? readdirSync(folder) : []) {
+      const name = parseSegmentName(file);
+      if (name?.id !== row.place) continue;
+      const descriptor = openSync(join(folder, file), "r");
+      try {
+        const header = Buffer.alloc(HEADER_BYTES);
+        readSync(descriptor, header, 0, HEADER_BYTES, row.offset);
+        const decoded = decodeHeader(header, 0, name.nonce);
+        if (decoded?.version !== row.version) return undefined;
+        const head = Buffer.alloc(decoded.headLength);
+        readSync(descriptor, head, 0, head.length, row.offset + HEADER_BYTES);
+        return Bun.hash.crc32(head) === decoded.headCrc ? decodeHead(head) : undefined;
+      } finally {
+        closeSync(descriptor);
+      }
+    }
+    return undefined;
   }
 
   close(): void {
     this.#control.close();
     for (const shard of this.#shards) shard.close();
   }
+}
+
+interface InspectedRow {
+  readonly tier: number;
+  readonly version: number;
+  readonly place: number;
+  readonly offset: number;
+  readonly flags: number;
+  readonly disk: number;
+  readonly head: Uint8Array | null;
 }
 
 function addTo<K>(
@@ -204,12 +236,4 @@ function openReadOnly(path: string): Database {
   const database = new Database(path, { readonly: true });
   database.run("PRAGMA busy_timeout = 1000");
   return database;
-}
-
-function fileBytes(path: string): number {
-  let sizeBytes = 0;
-  for (const suffix of ["", "-wal", "-shm"]) {
-    sizeBytes += statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0;
-  }
-  return sizeBytes;
 }

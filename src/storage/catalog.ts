@@ -16,8 +16,9 @@ import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
 import type { ObjectId } from "../s3/object-id.ts";
+import { databaseBytes, isDamage } from "./control.ts";
 import type { Identity } from "./identity.ts";
-import { CATALOG_MIGRATIONS, migrate } from "./migrations.ts";
+import { CATALOG_MIGRATIONS, migrate, SchemaUnknown } from "./migrations.ts";
 import type { Tier } from "./storage.ts";
 
 /** One entry as it is stored. Columns are explained in migrations.ts. */
@@ -27,6 +28,7 @@ export interface CatalogRow {
   readonly version: number;
   readonly written: number;
   readonly tier: number;
+  readonly grp: number;
   readonly place: number;
   readonly offset: number;
   readonly size: number;
@@ -40,6 +42,28 @@ export interface CatalogRow {
 interface RawRow extends CatalogRow {
   readonly bucket: number;
   readonly crc: number;
+}
+
+/** What finds a row and proves that it is the one meant. */
+export interface RowKey {
+  readonly h: number;
+  readonly version: number;
+}
+
+export interface RowPlace {
+  readonly place: number;
+  readonly offset: number;
+}
+
+/** What the recount at start looks at. */
+export interface PlacedRow {
+  readonly h: number;
+  readonly h2: number;
+  readonly version: number;
+  readonly tier: number;
+  readonly grp: number;
+  readonly place: number;
+  readonly disk: number;
 }
 
 export const FLAG_COMPLETE = 1;
@@ -170,7 +194,7 @@ export class Catalog {
     try {
       return new CatalogShard(path, this.#options);
     } catch (error) {
-      if (!isDamage(error)) {
+      if (!isDamage(error) && !(error instanceof SchemaUnknown)) {
         if (error instanceof GatewayError) throw error;
         throw new GatewayError("storage_io", `cannot open ${path}`, { cause: error });
       }
@@ -203,6 +227,8 @@ export class CatalogShard {
   readonly #onDamage: CatalogOptions["onDamage"];
   readonly #bucketIds = new Map<string, number>();
   readonly #select: Statement<RawRow, [number]>;
+  readonly #locate: Statement<RowPlace & { version: number }, [number]>;
+  readonly #move: Statement;
   readonly #insert: Statement;
   readonly #delete: Statement;
   readonly #insertName: Statement;
@@ -228,11 +254,15 @@ export class CatalogShard {
       run("PRAGMA temp_store = MEMORY");
       run(`PRAGMA cache_size = -${Math.ceil(options.pageCacheBytes / 1024)}`);
       run(`PRAGMA journal_size_limit = ${options.walLimitBytes}`);
-      migrate(this.#database, path, CATALOG_MIGRATIONS);
+      migrate(this.#database, CATALOG_MIGRATIONS);
       const prepare = (sql: string): Statement => this.#database.prepare(sql);
       this.#select = this.#database.prepare("SELECT * FROM object WHERE h = ?");
+      this.#locate = this.#database.prepare(
+        "SELECT version, place, offset FROM object WHERE h = ?",
+      );
+      this.#move = prepare("UPDATE object SET place = ?, offset = ?, crc = ? WHERE h = ?");
       this.#insert = prepare(
-        "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       );
       this.#delete = prepare("DELETE FROM object WHERE h = ?");
       this.#insertName = prepare("INSERT OR REPLACE INTO name VALUES (?, ?, ?)");
@@ -302,6 +332,7 @@ export class CatalogShard {
       row.written,
       bucket,
       row.tier,
+      row.grp,
       row.place,
       row.offset,
       row.size,
@@ -368,14 +399,67 @@ export class CatalogShard {
     return [...this.#bucketIds.keys()];
   }
 
-  /** Up to `limit` rows with a row id above `afterH`, in row id order, without their bodies. */
-  rowsAfter(afterH: number, limit: number): CatalogRow[] {
+  /** True when the row of `entry` names exactly this place. */
+  pointsAt(entry: RowKey, place: number, offset: number): boolean {
+    const row = this.#locate.get(entry.h);
+    return row?.version === entry.version && row.place === place && row.offset === offset;
+  }
+
+  /** Lets the row of `entry` name another place, if it names `from`; call within `transact`. */
+  move(entry: RowKey, from: RowPlace, to: RowPlace): boolean {
+    const row = this.#select.get(entry.h);
+    if (row === null || row.version !== entry.version) return false;
+    if (row.place !== from.place || row.offset !== from.offset || row.crc !== rowCrc(row)) {
+      return false;
+    }
+    const moved = { ...row, ...to };
+    this.#move.run(to.place, to.offset, rowCrc(moved), row.h);
+    return true;
+  }
+
+  /**
+   * Deletes the row of `entry` if it names `place`; call within `transact`. Returns the body
+   * bytes of the entry that is gone, undefined when its row names something else.
+   */
+  removeAt(entry: RowKey & ObjectId, place: number): number | undefined {
+    const row = this.#select.get(entry.h);
+    if (row === null || row.version !== entry.version || row.place !== place) return undefined;
+    this.#removeRow(row, entry);
+    return row.size;
+  }
+
+  /** Deletes a row that names a place which is gone; its name is swept separately. Within `transact`. */
+  removeDangling(entry: RowKey, place: number): void {
+    const row = this.#select.get(entry.h);
+    if (row !== null && row.version === entry.version && row.place === place) {
+      this.#removeRow(row, undefined);
+    }
+  }
+
+  /** Up to `limit` rows of the segment and file tiers with a row id above `afterH`, by row id. */
+  placesAfter(afterH: number, limit: number): PlacedRow[] {
     return this.#database
-      .query<CatalogRow, [number, number]>(
-        "SELECT h, h2, version, written, tier, place, offset, size, disk, flags, head, NULL AS body " +
-          "FROM object WHERE h > ? ORDER BY h LIMIT ?",
+      .query<PlacedRow, [number, number]>(
+        "SELECT h, h2, version, tier, grp, place, disk FROM object WHERE h > ? ORDER BY h LIMIT ?",
       )
       .all(afterH, limit);
+  }
+
+  /** Deletes names that no object bears any more, up to `limit` after one; returns where to go on. */
+  removeStrayNames(
+    after: { bucket: number; key: Uint8Array },
+    limit: number,
+  ): { bucket: number; key: Uint8Array } | undefined {
+    const names = this.#database
+      .query<{ bucket: number; key: Uint8Array; isStray: number }, [number, Uint8Array, number]>(
+        "SELECT bucket, key, NOT EXISTS (SELECT 1 FROM object WHERE object.h = name.h " +
+          "AND object.bucket = name.bucket) AS isStray " +
+          "FROM name WHERE (bucket, key) > (?, ?) ORDER BY bucket, key LIMIT ?",
+      )
+      .all(after.bucket, after.key, limit);
+    const drop = this.#database.query("DELETE FROM name WHERE bucket = ? AND key = ?");
+    for (const { bucket, key, isStray } of names) if (isStray === 1) drop.run(bucket, key);
+    return names.length < limit ? undefined : names.at(-1);
   }
 
   /** The versions of all bodies in the file tier. */
@@ -395,7 +479,7 @@ export class CatalogShard {
   }
 
   fileBytes(): number {
-    return sizeOf(this.path) + this.walBytes() + sizeOf(`${this.path}-shm`);
+    return databaseBytes(this.path);
   }
 
   walBytes(): number {
@@ -491,7 +575,7 @@ function addTotal(sum: TierTotal, part: TierTotal): void {
   sum.disk += part.disk;
 }
 
-const crcFields = new Float64Array(12);
+const crcFields = new Float64Array(13);
 const crcBytes = new Uint8Array(crcFields.buffer);
 
 /** CRC-32 over every column but `crc`; the order of the fields is part of the format. */
@@ -507,7 +591,8 @@ function rowCrc(row: RawRow): number {
   crcFields[8] = row.size;
   crcFields[9] = row.disk;
   crcFields[10] = row.flags;
-  crcFields[11] = row.head === null ? -1 : row.head.length;
+  crcFields[11] = row.grp;
+  crcFields[12] = row.head === null ? -1 : row.head.length;
   let crc = Bun.hash.crc32(crcBytes);
   if (row.head !== null) crc = Bun.hash.crc32(row.head, crc);
   if (row.body !== null) crc = Bun.hash.crc32(row.body, crc);
@@ -522,16 +607,6 @@ function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   const end = new Uint8Array(prefix.subarray(0, length)); // a copy: `slice` of a Buffer is none
   end[length - 1] = (end[length - 1] ?? 0) + 1;
   return end;
-}
-
-/** True for errors that mean the file itself is broken, not that the disk refuses for now. */
-function isDamage(error: unknown): boolean {
-  const code = (error as { code?: unknown }).code;
-  return (
-    code === "SQLITE_CORRUPT" ||
-    code === "SQLITE_NOTADB" ||
-    (typeof code === "string" && code.startsWith("SQLITE_CORRUPT_"))
-  );
 }
 
 function removeDatabase(path: string): void {

@@ -41,12 +41,15 @@ interface Item {
 export class LocalCommitter implements Committer {
   readonly #catalog: Catalog;
   readonly #clock: Clock;
+  readonly #onFlush: (rowCount: number) => void;
   #queue: Item[] = [];
   #timer: Timer | undefined;
 
-  constructor(catalog: Catalog, clock: Clock) {
+  /** @param onFlush told how many rows a flush wrote */
+  constructor(catalog: Catalog, clock: Clock, onFlush: (rowCount: number) => void) {
     this.#catalog = catalog;
     this.#clock = clock;
+    this.#onFlush = onFlush;
   }
 
   get queuedCount(): number {
@@ -76,6 +79,7 @@ export class LocalCommitter implements Committer {
     this.#queue = [];
     const byShard = Map.groupBy(items, (item) => item.identity.shard);
     for (const [shard, changes] of byShard) this.#write(shard, changes);
+    this.#onFlush(items.length);
   }
 
   #write(shard: number, items: Item[]): void {
@@ -94,5 +98,6 @@ export class LocalCommitter implements Committer {
       return;
     }
     for (const item of items) item.settle(item.isCancelled ? "cancelled" : "written");
+    this.#catalog.checkpointIfLong(shard);
   }
 }

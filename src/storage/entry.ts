@@ -4,18 +4,37 @@
  * head (304) makes a new instance that shares the body.
  */
 
-import { objectIdString, type ObjectId } from "../s3/object-id.ts";
 import type { RawHeaders } from "../http/fields.ts";
+import { objectIdString, type ObjectId } from "../s3/object-id.ts";
 import type { FileBody } from "./block-files.ts";
 import type { Identity } from "./identity.ts";
+import type { SegmentPlace } from "./segment-reader.ts";
 import type { ObjectMeta, StoredObject, Tier } from "./storage.ts";
 
 /** Where the body is. */
-export type Place =
-  | { readonly kind: "inline"; readonly body: Uint8Array }
-  | { readonly kind: "file"; readonly body: FileBody };
+export type Place = InlinePlace | SegmentPlace | FilePlace;
 
-export class Entry implements StoredObject {
+export interface InlinePlace {
+  readonly kind: "inline";
+  readonly body: Uint8Array;
+}
+
+export interface FilePlace {
+  readonly kind: "file";
+  readonly body: FileBody;
+}
+
+export interface EntryParts {
+  readonly version: number;
+  readonly identity: Identity;
+  /** Of bucket and leading folders; see policy.ts. */
+  readonly group: number;
+  readonly place: Place;
+  /** True when the head is in the row: always but for records whose head still holds. */
+  readonly hasHeadInRow: boolean;
+}
+
+export class Entry implements StoredObject, EntryParts {
   readonly id: ObjectId;
   readonly sizeBytes: number;
   readonly etag: string;
@@ -26,14 +45,13 @@ export class Entry implements StoredObject {
   readonly isPublic: boolean;
   readonly version: number;
   readonly identity: Identity;
+  readonly group: number;
   readonly place: Place;
+  readonly hasHeadInRow: boolean;
   /** `objectIdString(id)`, the key of every map of entries. */
   readonly name: string;
 
-  constructor(
-    meta: ObjectMeta,
-    parts: { readonly version: number; readonly identity: Identity; readonly place: Place },
-  ) {
+  constructor(meta: ObjectMeta, parts: EntryParts) {
     this.id = meta.id;
     this.sizeBytes = meta.sizeBytes;
     this.etag = meta.etag;
@@ -44,12 +62,32 @@ export class Entry implements StoredObject {
     this.isPublic = meta.isPublic;
     this.version = parts.version;
     this.identity = parts.identity;
+    this.group = parts.group;
     this.place = parts.place;
+    this.hasHeadInRow = parts.hasHeadInRow;
     this.name = objectIdString(meta.id);
   }
 
   get tier(): Tier {
     return this.place.kind;
+  }
+
+  /** True when the segment that held the body was evicted: the entry is a miss. */
+  get isGone(): boolean {
+    return this.place.kind === "segment" && this.place.isGone;
+  }
+
+  get meta(): ObjectMeta {
+    return {
+      id: this.id,
+      sizeBytes: this.sizeBytes,
+      etag: this.etag,
+      lastModified: this.lastModified,
+      headers: this.headers,
+      storedAtMs: this.storedAtMs,
+      freshUntilMs: this.freshUntilMs,
+      isPublic: this.isPublic,
+    };
   }
 
   /** Rough bytes of memory this instance holds, for the bound of the index. */
@@ -61,5 +99,5 @@ export class Entry implements StoredObject {
   }
 }
 
-/** Objects, map slots and list nodes around the strings; measured on 1 M entries. */
-const FIXED_BYTES = 450;
+/** Objects, map slots and list nodes around the strings. */
+const FIXED_BYTES = 600;

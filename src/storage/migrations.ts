@@ -5,22 +5,17 @@
  */
 
 import type { Database } from "bun:sqlite";
-import { GatewayError } from "../base/errors.ts";
+
+/** The format of a store as a whole, see control.ts. Raised when any list below grows. */
+export const FORMAT = 1;
 
 export type Migration = (database: Database) => void;
 
-/**
- * Brings `database` to the newest schema. Throws `storage_io` when it was written by a
- * newer version of us: guessing at an unknown format is how caches serve wrong bytes.
- */
-export function migrate(database: Database, what: string, steps: readonly Migration[]): void {
+/** Brings `database` to the newest schema. Throws `SchemaUnknown` when it claims a newer one. */
+export function migrate(database: Database, steps: readonly Migration[]): void {
   const found = schemaVersion(database);
   if (found > steps.length) {
-    throw new GatewayError(
-      "storage_io",
-      `${what} has schema ${found}, but this version knows only ${steps.length}: ` +
-        "use the newer tag again, or an empty cache folder",
-    );
+    throw new SchemaUnknown(`schema ${found} is newer than ${steps.length}`);
   }
   if (found === steps.length) return;
   database.transaction(() => {
@@ -29,7 +24,10 @@ export function migrate(database: Database, what: string, steps: readonly Migrat
   })();
 }
 
-export function schemaVersion(database: Database): number {
+/** One file claims a schema that the store it belongs to does not have: it is damaged. */
+export class SchemaUnknown extends Error {}
+
+function schemaVersion(database: Database): number {
   const row = database.query<{ user_version: number }, []>("PRAGMA user_version").get();
   return row?.user_version ?? 0;
 }
@@ -56,6 +54,7 @@ export const CATALOG_MIGRATIONS: readonly Migration[] = [
       written INTEGER NOT NULL,     -- stamp of the last write of this row, see control.ts
       bucket  INTEGER NOT NULL,     -- bucket.id
       tier    INTEGER NOT NULL,     -- 0 inline, 1 segment, 2 file
+      grp     INTEGER NOT NULL,     -- CRC of bucket and leading folders, see policy.ts
       place   INTEGER NOT NULL,     -- segment: its id; file: bytes per chunk file
       offset  INTEGER NOT NULL,     -- segment: start of the record; file: bytes per block
       size    INTEGER NOT NULL,     -- body bytes of the whole object

@@ -1,0 +1,329 @@
+/**
+ * Makes room, ahead of need: evicts segments and files until a reserve is free, moves on
+ * what is still in use, and sweeps the rows of what went.
+ *
+ * The order within one segment is what makes it safe at any moment (docs/storage-format.md,
+ * section 7): records that are kept are copied and their rows switched one by one; then
+ * the segment is forgotten, which makes every other row of it a miss in that instant;
+ * then its file is unlinked; then, at leisure, its rows are deleted.
+ */
+
+import type { BackgroundBudget } from "./budget.ts";
+import type { Catalog } from "./catalog.ts";
+import type { FileUnit, FileUnits } from "./file-units.ts";
+import type { Heat } from "./heat.ts";
+import type { OpenFile, OpenFiles } from "./open-files.ts";
+import type { EvictionPolicy } from "./policy.ts";
+import {
+  BLOCK_BYTES,
+  decodeHeader,
+  encodeTable,
+  HEADER_BYTES,
+  type FooterEntry,
+} from "./segment-format.ts";
+import { CacheFull, type RecordWriter, type SmallRecord } from "./segment-writer.ts";
+import type { Location } from "./segment-reader.ts";
+import { Segment, type Segments } from "./segments.ts";
+import type { Space } from "./space.ts";
+
+export interface EvictorOptions {
+  readonly segments: Segments;
+  readonly files: OpenFiles;
+  readonly writer: RecordWriter;
+  readonly units: FileUnits;
+  readonly catalog: Catalog;
+  readonly policy: EvictionPolicy;
+  readonly heat: Heat;
+  readonly space: Space;
+  readonly budget: BackgroundBudget;
+  readonly nextStamp: () => number;
+  /** Starts background work; see base/tasks.ts. */
+  readonly spawn: (name: string, run: (signal: AbortSignal) => Promise<void>) => void;
+  /** A row now names another place; whoever holds the entry in memory is told. */
+  readonly onMove: (entry: FooterEntry, to: Location) => void;
+  /** Removes a body of the file tier; false when a fill still adds to it. */
+  readonly evictFile: (unit: FileUnit) => boolean;
+  readonly onEvicted: (entries: number, bodyBytes: number) => void;
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** Free space kept ahead, in segments. */
+const SEGMENTS_AHEAD = 2;
+/** With this share of the cap free again, the cache is not full any more. */
+const NOT_FULL_SHARE = 0.1;
+/** Rows deleted in one transaction. */
+const SWEEP_ROWS = 256;
+/** What deleting a row costs of the background budget, in bytes. */
+const ROW_COST_BYTES = 512;
+/** Files spared in a row before one goes in any case. */
+const SPARED_MAX = 64;
+
+export class Evictor {
+  readonly #options: EvictorOptions;
+  #isRunning = false;
+  #isSweeping = false;
+  #isFull = false;
+  #wantedBytes = 0;
+  readonly #toSweep: { segment: Segment; records: FooterEntry[] }[] = [];
+
+  constructor(options: EvictorOptions) {
+    this.#options = options;
+  }
+
+  /** True from the first eviction on, until much is free again: then admission is choosy. */
+  get isFull(): boolean {
+    const { space } = this.#options;
+    if (this.#isFull && space.freeBytes > this.#notFullBytes) this.#isFull = false;
+    return this.#isFull;
+  }
+
+  /** Whether `sizeBytes` are free now; asks for them when they are not. */
+  hasRoom(sizeBytes: number): boolean {
+    const { space } = this.#options;
+    if (space.freeBytes < this.#aheadBytes + sizeBytes) {
+      this.#wantedBytes = Math.max(this.#wantedBytes, sizeBytes);
+      this.poke();
+    }
+    return space.freeBytes >= sizeBytes;
+  }
+
+  /** Starts evicting when less than the reserve is free. */
+  poke(): void {
+    if (this.#isRunning || !this.#isShort()) return;
+    this.#isFull = true;
+    this.#isRunning = true;
+    this.#options.spawn("evict", async (signal) => {
+      try {
+        while (this.#isShort() && !signal.aborted) {
+          if (!(await this.#evictOne(signal))) break;
+        }
+        this.#wantedBytes = 0;
+      } finally {
+        this.#isRunning = false;
+      }
+    });
+  }
+
+  /** Deletes the rows of a segment that is gone. */
+  sweep(segment: Segment, records: FooterEntry[]): void {
+    this.#toSweep.push({ segment, records });
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    this.#options.spawn("sweep", async (signal) => {
+      try {
+        for (;;) {
+          const next = this.#toSweep.shift();
+          if (next === undefined || signal.aborted) return;
+          await this.#sweepSegment(next.segment, next.records, signal);
+        }
+      } finally {
+        this.#isSweeping = false;
+      }
+    });
+  }
+
+  get #aheadBytes(): number {
+    return SEGMENTS_AHEAD * this.#options.segments.segmentBytes;
+  }
+
+  get #notFullBytes(): number {
+    return Math.max(2 * this.#aheadBytes, NOT_FULL_SHARE * this.#options.space.capacityBytes);
+  }
+
+  #isShort(): boolean {
+    return this.#options.space.freeSoonBytes < this.#aheadBytes + this.#wantedBytes;
+  }
+
+  async #evictOne(signal: AbortSignal): Promise<boolean> {
+    const { policy, heat, units, nextStamp, evictFile } = this.#options;
+    for (let spared = 0; spared <= SPARED_MAX; spared += 1) {
+      const unit = policy.choose(this.#oldestFirst());
+      if (unit === undefined) return false;
+      if (unit instanceof Segment) {
+        await this.#evictSegment(unit, signal);
+        return true;
+      }
+      const isHot = policy.evacuatedShareMax > 0 && heat.of(unit.h) > 0;
+      if (isHot && spared < SPARED_MAX && ![...unit.groups.keys()].every((g) => policy.isIdle(g))) {
+        heat.cool(unit.h);
+        units.spare(unit, nextStamp());
+      } else if (evictFile(unit)) {
+        await this.#options.budget.spend(ROW_COST_BYTES, signal);
+        return true;
+      } else {
+        units.spare(unit, nextStamp());
+      }
+    }
+    return false;
+  }
+
+  /** Segments and files in one order of age. */
+  *#oldestFirst(): Iterable<Segment | FileUnit> {
+    const segments = this.#options.segments.sealed()[Symbol.iterator]();
+    const files = this.#options.units.oldestFirst()[Symbol.iterator]();
+    let segment = segments.next();
+    let file = files.next();
+    for (;;) {
+      if (segment.done === true && file.done === true) return;
+      if (file.done === true || (segment.done !== true && segment.value.order < file.value.order)) {
+        yield segment.value as Segment;
+        segment = segments.next();
+      } else {
+        yield file.value;
+        file = files.next();
+      }
+    }
+  }
+
+  async #evictSegment(segment: Segment, signal: AbortSignal): Promise<void> {
+    const { segments, budget, onFailure } = this.#options;
+    segment.isVictim = true;
+    let records: FooterEntry[] = [];
+    try {
+      records = await segments.records(segment);
+      const moved = await this.#evacuate(segment, records, signal);
+      records = records.filter((entry) => !moved.has(entry.offset));
+    } catch (error) {
+      // A segment that cannot be read is no reason to keep it. Its rows are swept at start.
+      if (!signal.aborted) onFailure(error);
+    }
+    await segments.drop(segment).catch(onFailure);
+    this.sweep(segment, records);
+    await budget.spend(0, signal);
+  }
+
+  /** Moves on what is in use, the hottest first. Returns the offsets of what moved. */
+  async #evacuate(
+    segment: Segment,
+    records: readonly FooterEntry[],
+    signal: AbortSignal,
+  ): Promise<Set<number>> {
+    const { policy, heat, files, segments, budget } = this.#options;
+    const moved = new Set<number>();
+    let allowedBytes = policy.evacuatedShareMax * segments.segmentBytes;
+    if (allowedBytes === 0) return moved;
+    const hot = records
+      .filter((entry) => heat.of(entry.h) > 0 && !policy.isIdle(entry.group))
+      .toSorted((left, right) => heat.of(right.h) - heat.of(left.h));
+    const open = files.acquire(segment.path);
+    try {
+      for (const entry of hot) {
+        if (entry.length > allowedBytes) continue;
+        if (!(await this.#move(segment, entry, open))) continue;
+        heat.cool(entry.h);
+        moved.add(entry.offset);
+        allowedBytes -= entry.length;
+        await this.#breathe(2 * entry.length, signal, budget);
+      }
+    } catch (error) {
+      if (!(error instanceof CacheFull)) throw error;
+    } finally {
+      open.release();
+    }
+    return moved;
+  }
+
+  #unspentBytes = 0;
+
+  /** Spends in larger sums: a pause per record of 1 KiB would make moving a segment last minutes. */
+  async #breathe(sizeBytes: number, signal: AbortSignal, budget: BackgroundBudget): Promise<void> {
+    this.#unspentBytes += sizeBytes;
+    if (this.#unspentBytes < BREATHE_BYTES) return;
+    const spent = this.#unspentBytes;
+    this.#unspentBytes = 0;
+    await budget.spend(spent, signal);
+  }
+
+  /** Copies one record and switches its row; false when the row names something else by now. */
+  async #move(segment: Segment, entry: FooterEntry, open: OpenFile): Promise<boolean> {
+    const { catalog, writer, segments, onMove } = this.#options;
+    const isCurrent = (): boolean =>
+      catalog.shard(entry.shard).pointsAt(entry, segment.id, entry.offset);
+    if (!isCurrent()) return false;
+    const record = await readRecord(open, segment, entry);
+    if (record === undefined) return false; // damaged: it goes with the segment
+    const extent = await writer.append(record, true);
+    const to = { segment: extent.segment, offset: extent.offset };
+    let isMoved = false;
+    try {
+      isMoved = catalog.transact(entry.shard, (rows) =>
+        rows.move(
+          entry,
+          { place: segment.id, offset: entry.offset },
+          {
+            place: to.segment.id,
+            offset: to.offset,
+          },
+        ),
+      );
+    } finally {
+      segments.settle(extent, isMoved ? { ...entry, offset: extent.offset } : undefined);
+    }
+    if (isMoved) {
+      segment.noteLive(-entry.length, entry.group);
+      onMove(entry, to);
+    }
+    return isMoved;
+  }
+
+  async #sweepSegment(
+    segment: Segment,
+    records: readonly FooterEntry[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { catalog, budget, onEvicted, onFailure } = this.#options;
+    for (const [shard, ofShard] of Map.groupBy(records, (entry) => entry.shard)) {
+      const sorted = ofShard.toSorted((left, right) => left.h - right.h);
+      for (let at = 0; at < sorted.length; at += SWEEP_ROWS) {
+        const batch = sorted.slice(at, at + SWEEP_ROWS);
+        try {
+          const bodyBytes = catalog.transact(shard, (rows) =>
+            batch.flatMap((entry) => {
+              const size = rows.removeAt(entry, segment.id);
+              return size === undefined ? [] : [size];
+            }),
+          );
+          onEvicted(
+            bodyBytes.length,
+            bodyBytes.reduce((sum, size) => sum + size, 0),
+          );
+        } catch (error) {
+          onFailure(error); // the rows are misses anyway, and swept at the next start
+        }
+        await budget.spend(batch.length * ROW_COST_BYTES, signal);
+      }
+    }
+  }
+}
+
+const BREATHE_BYTES = 1024 * 1024;
+
+/** A whole record with every checksum verified; undefined when one fails. */
+export async function readRecord(
+  open: OpenFile,
+  segment: Segment,
+  entry: FooterEntry,
+): Promise<SmallRecord | undefined> {
+  const bytes = new Uint8Array(entry.length);
+  if ((await open.file.read(bytes, entry.offset)) !== bytes.length) return undefined;
+  const header = decodeHeader(bytes, 0, segment.nonce);
+  if (header === undefined || header.version !== entry.version) return undefined;
+  const bodyStart = HEADER_BYTES + header.headLength;
+  const head = bytes.subarray(HEADER_BYTES, bodyStart);
+  const body = bytes.subarray(bodyStart, bodyStart + header.bodyLength);
+  if (body.length !== header.bodyLength) return undefined;
+  if (Bun.hash.crc32(head) !== header.headCrc || bodyCrcOf(body) !== header.bodyCrc) {
+    return undefined;
+  }
+  return { header, head, body };
+}
+
+/** What the header of a record says of its body: its CRC, or that of its table of block CRCs. */
+export function bodyCrcOf(body: Uint8Array): number {
+  if (body.length <= BLOCK_BYTES) return Bun.hash.crc32(body);
+  const crcs: number[] = [];
+  for (let at = 0; at < body.length; at += BLOCK_BYTES) {
+    crcs.push(Bun.hash.crc32(body.subarray(at, at + BLOCK_BYTES)));
+  }
+  return Bun.hash.crc32(encodeTable(crcs));
+}

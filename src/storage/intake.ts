@@ -1,0 +1,301 @@
+/**
+ * The way in: decides whether a body is taken, and in which tier, and makes its fill.
+ */
+
+import { blockBytesFor, FileBody, type BlockFiles, type FileLayout } from "./block-files.ts";
+import type { Entries } from "./entries.ts";
+import { Entry } from "./entry.ts";
+import type { Evictor } from "./evictor.ts";
+import { type FillMemory, MemoryFill, StreamFill } from "./fill.ts";
+import { encodeHead } from "./head.ts";
+import type { DiskHealth } from "./health.ts";
+import { identityOf, type Identity } from "./identity.ts";
+import type { OpenFiles } from "./open-files.ts";
+import { groupOf, type EvictionPolicy } from "./policy.ts";
+import type { Publisher } from "./publisher.ts";
+import { BLOCK_BYTES, recordBytes } from "./segment-format.ts";
+import { owned, SegmentPlace, type SegmentReader } from "./segment-reader.ts";
+import { CacheFull, RecordTarget, smallRecord } from "./segment-writer.ts";
+import type { Segments } from "./segments.ts";
+import type { Space } from "./space.ts";
+import type { CommitOutcome, Fill, FillRefusal, FillRequest, ObjectMeta } from "./storage.ts";
+
+export interface IntakeOptions {
+  readonly entries: Entries;
+  readonly publisher: Publisher;
+  readonly segments: Segments;
+  readonly reader: SegmentReader;
+  readonly openFiles: OpenFiles;
+  readonly files: BlockFiles;
+  readonly space: Space;
+  readonly evictor: Evictor;
+  readonly policy: EvictionPolicy;
+  readonly health: DiskHealth;
+  readonly memory: FillMemory;
+  readonly fillsMax: number;
+  /** Objects from this size on are held in blocks, whatever fits into a segment. */
+  readonly blockThresholdBytes: number;
+  readonly chunkBytes: (blockBytes: number) => number;
+  readonly shardCount: number;
+  readonly nextStamp: () => number;
+  /** Unlinks the files of a body that was not published. */
+  readonly removeFiles: (layout: FileLayout, sizeBytes: number) => void;
+}
+
+/** Bodies up to this live in their catalog row. */
+const INLINE_BYTES = 256;
+/** Bodies up to this wait in memory until they are complete. */
+const MEMORY_FILL_BYTES = 256 * 1024;
+/** What a fill of the file tier finds free when it begins; it takes more as it grows. */
+const FILE_ROOM_BYTES = 8 * 1024 * 1024;
+/** An object larger than this share of the cap would throw out everything else. */
+const LARGEST_SHARE = 0.5;
+/** A write into the file tier waits for eviction this often, this long. */
+const ROOM_TRIES = 20;
+const ROOM_PAUSE_MS = 25;
+
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #sleep: (ms: number) => Promise<void>;
+  readonly #running = new Set<MemoryFill | StreamFill>();
+  /** Bodies that a fill adds to, by version: never two instances of one. */
+  readonly #growing = new Map<number, FileBody>();
+  #isClosed = false;
+
+  constructor(options: IntakeOptions, sleep: (ms: number) => Promise<void>) {
+    this.#options = options;
+    this.#sleep = sleep;
+  }
+
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
+  /** The body of a version that a fill is adding to. */
+  growing(version: number): FileBody | undefined {
+    return this.#growing.get(version);
+  }
+
+  begin({ meta, extend }: FillRequest): Fill | { readonly refused: FillRefusal } {
+    const refused = this.#refusal(meta);
+    if (refused !== undefined) return { refused };
+    const { entries, segments, policy, evictor, blockThresholdBytes } = this.#options;
+    const identity = identityOf(meta.id, this.#options.shardCount);
+    const group = groupOf(meta.id);
+    policy.noteRequest(group, identity.h, meta.sizeBytes);
+
+    const extended = extend === undefined ? undefined : entries.current(extend);
+    if (extended?.place.kind === "file" && isSameBody(extended, meta)) {
+      return evictor.hasRoom(Math.min(meta.sizeBytes, FILE_ROOM_BYTES))
+        ? this.#extend(meta, extended, extended.place.body)
+        : { refused: "disk_full" };
+    }
+    if (!policy.admits(group, evictor.isFull)) return { refused: "not_admitted" };
+
+    const start = { meta, identity, group, version: this.#options.nextStamp() };
+    if (meta.sizeBytes <= INLINE_BYTES) {
+      return evictor.hasRoom(0) ? this.#fillInline(start) : { refused: "disk_full" };
+    }
+    const head = encodeHead(meta);
+    const recordLength = recordBytes(head.length, meta.sizeBytes);
+    if (recordLength > segments.recordBytesMax || meta.sizeBytes >= blockThresholdBytes) {
+      return evictor.hasRoom(Math.min(meta.sizeBytes, FILE_ROOM_BYTES))
+        ? this.#fillFile(start)
+        : { refused: "disk_full" };
+    }
+    evictor.poke();
+    if (!segments.hasRoom(recordLength)) return { refused: "disk_full" };
+    return meta.sizeBytes <= MEMORY_FILL_BYTES
+      ? this.#fillRecord(start, head)
+      : this.#streamRecord(start, head);
+  }
+
+  /** Takes nothing any more; what runs may finish. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Ends every running fill without publishing. */
+  breakAll(reason: string): void {
+    for (const fill of this.#running) fill.break(reason);
+  }
+
+  #refusal(meta: ObjectMeta): FillRefusal | undefined {
+    const { health, memory, fillsMax, space } = this.#options;
+    if (this.#isClosed) return "closing";
+    if (health.degradedBecause !== undefined) return health.isFull ? "disk_full" : "store_failed";
+    if (this.#running.size >= fillsMax) return "too_many_fills";
+    if (memory.isFull) return "fill_memory";
+    if (meta.sizeBytes > space.capacityBytes * LARGEST_SHARE) return "too_large";
+    return undefined;
+  }
+
+  #fillInline(start: Start): Fill {
+    return this.#memoryFill(start, (body) => {
+      const place = { kind: "inline", body: owned(body) } as const;
+      const entry = new Entry(start.meta, { ...start, place, hasHeadInRow: true });
+      return this.#options.publisher.publish(entry);
+    });
+  }
+
+  #fillRecord(start: Start, head: Uint8Array): Fill {
+    return this.#memoryFill(start, (body) => {
+      const { publisher, reader } = this.#options;
+      const record = smallRecord(start.identity, start.version, head, body);
+      const place = new SegmentPlace(record.header, { unwritten: body });
+      const entry = new Entry(start.meta, { ...start, place, hasHeadInRow: false });
+      reader.remember(start.version, body);
+      return publisher.publishRecord(entry, record);
+    });
+  }
+
+  #memoryFill(start: Start, publish: (body: Uint8Array) => Promise<CommitOutcome>): Fill {
+    const { memory, health } = this.#options;
+    const fill = new MemoryFill(start.meta.sizeBytes, memory, {
+      publish: (self, stillPermitted) =>
+        stillPermitted() ? publish(self.bytes()) : { kind: "refused" },
+      finished: (self) => this.#running.delete(self),
+      failed: (error) => health.fail(error),
+    });
+    this.#running.add(fill);
+    return fill;
+  }
+
+  #streamRecord(start: Start, head: Uint8Array): Fill {
+    const { meta, identity, version } = start;
+    const { segments, openFiles, publisher, memory, health } = this.#options;
+    const target = new RecordTarget(segments, openFiles, head, meta.sizeBytes);
+    let isHandedOver = false;
+    const fill = new StreamFill(
+      { sizeBytes: meta.sizeBytes, blockBytes: BLOCK_BYTES, mayHaveGaps: false, target, memory },
+      {
+        publish: async (self, stillPermitted) => {
+          const crcs = [...self.blockCrcs].toSorted(([left], [right]) => left - right);
+          const header = await target.complete(
+            identity,
+            version,
+            crcs.map(([, crc]) => crc),
+          );
+          const { extent } = target;
+          if (extent === undefined) return { kind: "failed", reason: "no byte was written" };
+          if (!stillPermitted()) return { kind: "refused" };
+          const location = { segment: extent.segment, offset: extent.offset };
+          const place = new SegmentPlace(header, { location });
+          const entry = new Entry(meta, { ...start, place, hasHeadInRow: false });
+          isHandedOver = true; // the publisher settles the place together with the row
+          return publisher.publishAt(entry, extent);
+        },
+        finished: (self) => {
+          this.#running.delete(self);
+          if (target.extent !== undefined && !isHandedOver) {
+            segments.settle(target.extent, undefined);
+          }
+        },
+        failed: (error) => {
+          if (!(error instanceof CacheFull)) health.fail(error);
+        },
+      },
+    );
+    this.#running.add(fill);
+    return fill;
+  }
+
+  #fillFile(start: Start): Fill {
+    const { meta, identity, version } = start;
+    const blockBytes = blockBytesFor(meta.sizeBytes);
+    const layout: FileLayout = {
+      version,
+      shard: identity.shard,
+      sizeBytes: meta.sizeBytes,
+      blockBytes,
+      chunkBytes: this.#options.chunkBytes(blockBytes),
+    };
+    const body = new FileBody(layout, { isComplete: false, load: () => undefined });
+    return this.#fillBody(body, true, (stillPermitted, fill) => {
+      if (!stillPermitted()) return { kind: "refused" };
+      for (const [block, crc] of fill.blockCrcs) body.add(block, crc);
+      if (fill.blockCrcs.size === 0) return { kind: "failed", reason: "no whole block came" };
+      body.isComplete = fill.isWhole;
+      const place = { kind: "file", body } as const;
+      const entry = new Entry(meta, { ...start, place, hasHeadInRow: true });
+      return this.#options.publisher.publish(entry);
+    });
+  }
+
+  #extend(meta: ObjectMeta, extended: Entry, body: FileBody): Fill {
+    this.#growing.set(body.layout.version, body);
+    return this.#fillBody(body, false, (stillPermitted, fill) => {
+      if (!stillPermitted()) return { kind: "refused" };
+      const entry = this.#options.entries.find(meta.id);
+      if (entry?.version !== extended.version) {
+        return { kind: "failed", reason: "the entry to extend is gone" };
+      }
+      for (const [block, crc] of fill.blockCrcs) body.add(block, crc);
+      body.updateCompleteness();
+      return this.#options.publisher.renew(new Entry(meta, entry));
+    });
+  }
+
+  #fillBody(
+    body: FileBody,
+    isNew: boolean,
+    publish: (
+      stillPermitted: () => boolean,
+      fill: StreamFill,
+    ) => CommitOutcome | Promise<CommitOutcome>,
+  ): Fill {
+    const { files, space, memory, health, removeFiles } = this.#options;
+    const { layout } = body;
+    let writtenBytes = 0;
+    const reserve = async (sizeBytes: number): Promise<void> => {
+      await this.#makeRoom(sizeBytes);
+      writtenBytes += sizeBytes;
+      space.growingBytes += sizeBytes;
+    };
+    body.writers += 1;
+    const options = {
+      sizeBytes: layout.sizeBytes,
+      blockBytes: layout.blockBytes,
+      mayHaveGaps: true,
+      target: files.target(layout, isNew, reserve),
+      memory,
+    };
+    const fill = new StreamFill(options, {
+      publish: (self, stillPermitted) => publish(stillPermitted, self),
+      finished: (self, isPublished) => {
+        this.#running.delete(self);
+        space.growingBytes -= writtenBytes;
+        body.writers -= 1;
+        if (body.writers === 0) this.#growing.delete(layout.version);
+        if (isNew && !isPublished) removeFiles(layout, writtenBytes);
+      },
+      failed: (error) => {
+        if (!(error instanceof CacheFull)) health.fail(error);
+      },
+    });
+    this.#running.add(fill);
+    return fill;
+  }
+
+  /** Waits a little for eviction; rejects with `CacheFull` when that does not help. */
+  async #makeRoom(sizeBytes: number): Promise<void> {
+    const { evictor } = this.#options;
+    for (let attempt = 0; attempt < ROOM_TRIES; attempt += 1) {
+      if (evictor.hasRoom(sizeBytes)) return;
+      await this.#sleep(ROOM_PAUSE_MS);
+    }
+    throw new CacheFull();
+  }
+}
+
+/** What is known when a fill begins. */
+interface Start {
+  readonly meta: ObjectMeta;
+  readonly identity: Identity;
+  readonly group: number;
+  readonly version: number;
+}
+
+function isSameBody(entry: Entry, meta: ObjectMeta): boolean {
+  return entry.etag === meta.etag && entry.sizeBytes === meta.sizeBytes;
+}

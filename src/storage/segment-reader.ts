@@ -1,0 +1,291 @@
+/**
+ * Reads of records: finds the head of one, and hands out checked bytes of its body.
+ *
+ * Three ways, by size: small bodies are read whole and stay in the memory tier; bodies
+ * up to 1 MiB pass through memory and are checked every time; larger ones are checked
+ * block by block on first touch and handed out as slices of the segment afterwards.
+ */
+
+import type { LruMap } from "../base/lru.ts";
+import type { ByteRange } from "../http/range.ts";
+import type { FileRead } from "./block-reader.ts";
+import { decodeHead } from "./head.ts";
+import type { OpenFile, OpenFiles } from "./open-files.ts";
+import {
+  BLOCK_BYTES,
+  blockCountOf,
+  decodeHeader,
+  decodeTable,
+  HEADER_BYTES,
+  tableBytes,
+  type RecordHeader,
+} from "./segment-format.ts";
+import type { Segment } from "./segments.ts";
+import type { ObjectMeta, StoredBody } from "./storage.ts";
+
+/** Where a record is. Moves when the record is evacuated, so it is asked for each time. */
+export interface Location {
+  readonly segment: Segment;
+  readonly offset: number;
+}
+
+/** The body of an entry in the segment tier. */
+export class SegmentPlace {
+  readonly kind = "segment";
+  /** Undefined until the record is written. */
+  location: Location | undefined;
+  /** The body, as long as it is not on disk. */
+  unwritten: Uint8Array | undefined;
+  readonly header: RecordHeader;
+  /** CRCs of the blocks of a large body, once read. */
+  crcs: Uint32Array | undefined;
+  /** Blocks of a large body that were checked since the start; one byte each. */
+  checked: Uint8Array | undefined;
+
+  constructor(
+    header: RecordHeader,
+    where: { readonly location: Location } | { readonly unwritten: Uint8Array },
+  ) {
+    this.header = header;
+    this.location = "location" in where ? where.location : undefined;
+    this.unwritten = "unwritten" in where ? where.unwritten : undefined;
+  }
+
+  get isGone(): boolean {
+    return this.location?.segment.isDead === true;
+  }
+
+  /** The record is on disk now, or was moved. */
+  written(location: Location): void {
+    this.location = location;
+    this.unwritten = undefined;
+  }
+}
+
+/** Bodies of hot small objects by version, bounded in bytes. */
+export type MemoryTier = LruMap<number, Uint8Array>;
+
+/** What a body in the memory tier weighs besides its bytes. */
+export const MEMORY_ENTRY_BYTES = 250;
+
+/** Reads up to this length block the event loop less than a trip to the thread pool costs. */
+const SYNC_BYTES = 64 * 1024;
+/** Bodies below this are checked on every read from disk; larger ones on first touch. */
+const ALWAYS_CHECKED_BYTES = 1024 * 1024;
+/** The first read of a record hopes to get header, head and a small body at once. */
+const FIRST_READ_BYTES = 8 * 1024;
+
+export class SegmentReader {
+  readonly #files: OpenFiles;
+  readonly #memory: MemoryTier;
+  /** Bodies larger than this do not go into the memory tier. */
+  readonly #memoryBodyMax: number;
+  readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
+
+  constructor(files: OpenFiles, memory: MemoryTier, memoryBodyMax: number) {
+    this.#files = files;
+    this.#memory = memory;
+    this.#memoryBodyMax = memoryBodyMax;
+  }
+
+  /**
+   * The record at a location, when it is the one a row of `length` bytes promises; its head and
+   * the place of its body. A small body comes along into the memory tier. Undefined when
+   * anything does not check. Throws `storage_io` when the file cannot be read.
+   */
+  open(
+    location: Location,
+    row: {
+      readonly h: number;
+      readonly h2: number;
+      readonly version: number;
+      readonly size: number;
+    },
+    length: number,
+  ): { meta: ObjectMeta; place: SegmentPlace } | undefined {
+    const open = this.#files.acquire(location.segment.path);
+    try {
+      const first = this.#scratch.subarray(0, Math.min(length, FIRST_READ_BYTES));
+      if (open.file.readSync(first, location.offset) !== first.length) return undefined;
+      const header = decodeHeader(first, 0, location.segment.nonce);
+      if (
+        header === undefined ||
+        header.h !== row.h ||
+        header.h2 !== row.h2 ||
+        header.version !== row.version ||
+        header.bodyLength !== row.size
+      ) {
+        return undefined;
+      }
+      const bodyStart = HEADER_BYTES + header.headLength;
+      let head = first.subarray(HEADER_BYTES, bodyStart);
+      if (head.length < header.headLength) {
+        head = new Uint8Array(header.headLength);
+        open.file.readSync(head, location.offset + HEADER_BYTES);
+      }
+      if (Bun.hash.crc32(head) !== header.headCrc) return undefined;
+      const meta = decodeHead(head);
+      if (meta === undefined) return undefined;
+      const body = first.subarray(bodyStart, bodyStart + header.bodyLength);
+      if (body.length === header.bodyLength && body.length <= BLOCK_BYTES) {
+        if (Bun.hash.crc32(body) !== header.bodyCrc) return undefined;
+        this.remember(header.version, body.slice());
+      }
+      return { meta, place: new SegmentPlace(header, { location }) };
+    } finally {
+      open.release();
+    }
+  }
+
+  /** Puts a body into the memory tier, if it is small enough. */
+  remember(version: number, body: Uint8Array): void {
+    if (body.length > this.#memoryBodyMax) return;
+    this.#memory.set(version, owned(body), body.length + MEMORY_ENTRY_BYTES);
+  }
+
+  /** The bytes `[start, end)` of a body, not empty. Rejects never. */
+  read(place: SegmentPlace, range: ByteRange): FileRead | Promise<FileRead> {
+    const inMemory = place.unwritten ?? this.#memory.get(place.header.version);
+    if (inMemory !== undefined) return bytes(inMemory.subarray(range.start, range.end));
+    const { location, header } = place;
+    if (location === undefined) return "damaged";
+    let open: OpenFile;
+    try {
+      open = this.#files.acquire(location.segment.path);
+    } catch {
+      return "damaged";
+    }
+    const bodyStart = location.offset + HEADER_BYTES + header.headLength;
+    if (header.bodyLength <= SYNC_BYTES) return this.#readSmall(open, place, bodyStart, range);
+    return this.#readBlocks(open, place, bodyStart, range);
+  }
+
+  #readSmall(open: OpenFile, place: SegmentPlace, bodyStart: number, range: ByteRange): FileRead {
+    const { header } = place;
+    try {
+      const body = new Uint8Array(header.bodyLength);
+      if (open.file.readSync(body, bodyStart) !== body.length) return "damaged";
+      if (Bun.hash.crc32(body) !== header.bodyCrc) return "damaged";
+      this.remember(header.version, body);
+      return bytes(body.subarray(range.start, range.end));
+    } catch {
+      return "damaged";
+    } finally {
+      open.release();
+    }
+  }
+
+  /** A body of several blocks. Takes over `open`. */
+  #readBlocks(
+    open: OpenFile,
+    place: SegmentPlace,
+    bodyStart: number,
+    range: ByteRange,
+  ): FileRead | Promise<FileRead> {
+    const { header } = place;
+    try {
+      const crcs = this.#crcsOf(open, place, bodyStart);
+      if (crcs === undefined) {
+        open.release();
+        return "damaged";
+      }
+      if (header.bodyLength >= ALWAYS_CHECKED_BYTES && isChecked(place, range)) {
+        return slice(open, bodyStart, range);
+      }
+      return this.#check(open, place, bodyStart, range, crcs);
+    } catch {
+      open.release();
+      return "damaged";
+    }
+  }
+
+  async #check(
+    open: OpenFile,
+    place: SegmentPlace,
+    bodyStart: number,
+    range: ByteRange,
+    crcs: Uint32Array,
+  ): Promise<FileRead> {
+    const { header } = place;
+    let isHandedOn = false;
+    try {
+      const isWhole = header.bodyLength <= this.#memoryBodyMax;
+      const first = isWhole ? 0 : Math.floor(range.start / BLOCK_BYTES);
+      const end = isWhole ? header.bodyLength : range.end;
+      const start = first * BLOCK_BYTES;
+      const stop = Math.min(header.bodyLength, Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES);
+      const span = new Uint8Array(stop - start);
+      if ((await open.file.read(span, bodyStart + start)) !== span.length) return "damaged";
+      place.checked ??= new Uint8Array(blockCountOf(header.bodyLength));
+      for (let offset = 0; offset < span.length; offset += BLOCK_BYTES) {
+        const block = first + offset / BLOCK_BYTES;
+        const crc = Bun.hash.crc32(span.subarray(offset, offset + BLOCK_BYTES));
+        if (crc !== crcs[block]) return "damaged";
+        place.checked[block] = 1;
+      }
+      if (isWhole) this.remember(header.version, span);
+      if (header.bodyLength < ALWAYS_CHECKED_BYTES) {
+        return bytes(span.subarray(range.start - start, range.end - start));
+      }
+      isHandedOn = true;
+      return slice(open, bodyStart, range);
+    } catch {
+      return "damaged";
+    } finally {
+      if (!isHandedOn) open.release();
+    }
+  }
+
+  /** The CRCs of the blocks, read once and checked themselves. */
+  #crcsOf(open: OpenFile, place: SegmentPlace, bodyStart: number): Uint32Array | undefined {
+    if (place.crcs === undefined) {
+      const { bodyLength, bodyCrc } = place.header;
+      const table = new Uint8Array(tableBytes(bodyLength));
+      const count = open.file.readSync(table, bodyStart + bodyLength);
+      if (count !== table.length || Bun.hash.crc32(table) !== bodyCrc) return undefined;
+      place.crcs = decodeTable(table);
+    }
+    return place.crcs;
+  }
+}
+
+/**
+ * `body` in memory of its own: a chunk from the network is often a small view of a large
+ * buffer, which it would keep alive for as long as it is remembered.
+ */
+export function owned(body: Uint8Array): Uint8Array {
+  return body.buffer.byteLength > 2 * body.length ? new Uint8Array(body) : body;
+}
+
+function isChecked(place: SegmentPlace, range: ByteRange): boolean {
+  const { checked } = place;
+  if (checked === undefined) return false;
+  const last = Math.floor((range.end - 1) / BLOCK_BYTES);
+  for (let block = Math.floor(range.start / BLOCK_BYTES); block <= last; block += 1) {
+    if (checked[block] !== 1) return false;
+  }
+  return true;
+}
+
+function bytes(of: Uint8Array): StoredBody {
+  return { kind: "bytes", bytes: of };
+}
+
+/** Hands `open` on to the slice, which releases it. Throws when the file was cut. */
+function slice(open: OpenFile, bodyStart: number, range: ByteRange): StoredBody {
+  const offsetBytes = bodyStart + range.start;
+  const lengthBytes = range.end - range.start;
+  if (open.file.sizeBytes() < offsetBytes + lengthBytes) {
+    throw new RangeError("the segment is shorter than its records");
+  }
+  return {
+    kind: "file",
+    file: {
+      descriptor: open.file.descriptor,
+      path: open.file.path,
+      offsetBytes,
+      lengthBytes,
+      release: () => open.release(),
+    },
+  };
+}
