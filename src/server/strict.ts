@@ -125,6 +125,8 @@ export class StrictListener implements Listener {
     // The permission to send the body is given when somebody reads it, so that a refusal
     // costs the client no upload (RFC 9110 §10.1.1).
     server.on("checkContinue", (request, response) => this.#onRequest(request, response, true));
+    // An expectation that nobody knows may be ignored (the same section), and S3 ignores it.
+    server.on("checkExpectation", (request, response) => this.#onRequest(request, response, false));
     server.on("clientError", refuse);
     server.on("connect", (_request, socket) => socket.destroy());
     return server;

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { bytesSource, readAll } from "../../src/base/byte-source.ts";
 import type { ByteSource } from "../../src/base/byte-source.ts";
 import { systemClock } from "../../src/base/clock.ts";
+import { seededRandom } from "../../src/base/random.ts";
 import { errorCode } from "../../src/base/errors.ts";
 import { NO_BODY } from "../../src/http/exchange.ts";
 import type { FileSlice, Handler, Inbound, Reply, SendOutcome } from "../../src/http/exchange.ts";
@@ -22,6 +23,7 @@ import { ListenError } from "../../src/server/listener.ts";
 import type { Listener, ListenerLimits, ListenerOptions } from "../../src/server/listener.ts";
 import { WireClient, headerOf, requestText } from "../support/wire-client.ts";
 import type { WireHead } from "../support/wire-client.ts";
+import { seeds } from "../support/seeds.ts";
 import { TLS_ONE, TLS_TWO, commonNameOf, negotiatedProtocolOf } from "../support/tls-fixture.ts";
 
 export interface ListenerTraits {
@@ -939,6 +941,75 @@ export function listenerContract(traits: ListenerTraits): void {
     }
   });
 
+  // Goal: whatever clients do, every reply ends once, every body is released once, nothing is left.
+  // Method: seeded clients read some of some reply at some speed, and leave at some moment.
+  test.each(seeds(3))(
+    `${traits.name}: unruly clients leave nothing behind (seed %d)`,
+    async (seed) => {
+      const random = seededRandom(seed);
+      const path = patternFile(`crowd-${seed}`, 3 * MIB);
+      const slices: SliceProbe[] = [];
+      const sources: SourceProbe[] = [];
+      const endings: { count: number; bytesSent: number }[] = [];
+      const makeBody = (kind: number): Reply["body"] => {
+        if (kind === 0) return { kind: "bytes", bytes: new Uint8Array(random.below(2 * MIB)) };
+        if (kind === 1) {
+          const slice = new SliceProbe(path, random.below(1000), random.below(2 * MIB));
+          slices.push(slice);
+          return { kind: "file", file: slice };
+        }
+        const lengthBytes = random.below(2 * MIB);
+        const source = new SourceProbe(lengthBytes, 20_000 + random.below(200_000));
+        sources.push(source);
+        const isKnown = random.float() < 0.7;
+        return { kind: "stream", source, lengthBytes: isKnown ? lengthBytes : undefined };
+      };
+      const server = await serve(
+        async (inbound) => {
+          if (random.float() < 0.5) await systemClock.sleep(random.below(5));
+          if (random.float() < 0.5) await inbound.body?.read().catch(() => null);
+          const ending = { count: 0, bytesSent: 0 };
+          endings.push(ending);
+          return {
+            status: 200,
+            headers: ["Content-Type", "text/plain"],
+            body: makeBody(random.below(3)),
+            onFinish: ({ bytesSent }) => {
+              ending.count += 1;
+              ending.bytesSent = bytesSent;
+            },
+          };
+        },
+        {},
+        { fileGraceMs: 0, bufferedReplyBytes: MIB },
+      );
+      await Promise.all(
+        Array.from({ length: 40 }, async () => {
+          await using client = await WireClient.connect(server.port);
+          for (let turns = 1 + random.below(3); turns > 0; turns -= 1) {
+            const upload = random.float() < 0.3 ? "x".repeat(random.below(100_000)) : "";
+            const announced = upload.length + (random.float() < 0.2 ? 1000 : 0);
+            const headers = upload === "" ? [] : ["Content-Length", String(announced)];
+            void client.send(requestText("PUT", "/b/k", headers, upload));
+            // Reads for a moment, whatever comes or does not.
+            if (random.float() < 0.5) {
+              await Promise.race([client.skip(random.below(MIB)), systemClock.sleep(5)]);
+            }
+            if (random.float() < 0.3) return;
+          }
+          await systemClock.sleep(random.below(20));
+        }),
+      );
+      await server.listener.stop();
+      for (const slice of slices) await slice.released;
+      expect(server.listener.requestCount).toBe(0);
+      expect(server.problems).toEqual([]);
+      expect(new Set(endings.map(({ count }) => count))).toEqual(new Set([1]));
+      expect(slices.every(({ releaseCount }) => releaseCount === 1)).toBe(true);
+      expect(sources.every(({ closeCount }) => closeCount > 0)).toBe(true);
+    },
+  );
+
   describe(`${traits.name}: connections`, () => {
     test("a connection carries many requests", async () => {
       await using server = await serve((inbound) => text(inbound.rawTarget));
@@ -1005,6 +1076,19 @@ export function listenerContract(traits: ListenerTraits): void {
         const interim = await client.head();
         expect(interim.status).toBe(100);
         await client.send("hello");
+        expect(Buffer.from((await client.response()).body).toString()).toBe("got 5");
+      });
+    }
+
+    for (const expectation of ["", "200-ok"]) {
+      test(`an expectation nobody knows ("${expectation}") is ignored`, async () => {
+        await using server = await serve(async (inbound) => {
+          const body = inbound.body === null ? [] : await readAll(inbound.body, MIB);
+          return text(`got ${body.length}`);
+        });
+        await using client = await WireClient.connect(server.port);
+        const fields = ["Content-Length", "5", "Expect", expectation];
+        await client.send(requestText("PUT", "/b/k", fields, "hello"));
         expect(Buffer.from((await client.response()).body).toString()).toBe("got 5");
       });
     }

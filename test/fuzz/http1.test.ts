@@ -269,10 +269,8 @@ const STRICTER = new RegExp(
     "Transfer-Encoding in HTTP/1.0",
     "no transfer coding but chunked",
     "malformed Host",
-    // node:http answers 417 itself, before anybody looks at the Host.
     "more than one Host",
     "more than one Content-Length",
-    "an expectation other than",
     // node:http skips any number of bare line ends before a request.
     "malformed request line",
     "a control character",

@@ -40,7 +40,7 @@ export type HeadResult =
   | { readonly kind: "complete"; readonly head: RequestHead; readonly sizeBytes: number }
   | { readonly kind: "refused"; readonly status: RefusalStatus; readonly reason: string };
 
-export type RefusalStatus = 400 | 417 | 431 | 501 | 505;
+export type RefusalStatus = 400 | 431 | 501 | 505;
 
 const INCOMPLETE: HeadResult = { kind: "incomplete" };
 const NO_BODY: RequestFraming = { kind: "none" };
@@ -149,9 +149,6 @@ function readFields(
     const lengthBytes = Number(contentLength);
     if (lengthBytes > 0) framing = { kind: "length", lengthBytes };
   }
-  if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
-    return refuse(417, "an expectation other than 100-continue");
-  }
   const head: RequestHead = {
     method,
     target,
@@ -160,8 +157,9 @@ function readFields(
     host,
     framing,
     isPersistent: minorVersion === 1 && !hasToken(connection, "close"),
-    // An HTTP/1.0 client does not know the interim answer (RFC 9110 §10.1.1).
-    awaitsContinue: expect !== undefined && framing !== NO_BODY && minorVersion === 1,
+    // An HTTP/1.0 client does not know the interim answer (RFC 9110 §10.1.1). Expectations that
+    // nobody knows may be ignored, and S3 ignores them.
+    awaitsContinue: hasToken(expect, "100-continue") && framing !== NO_BODY && minorVersion === 1,
   };
   return { kind: "complete", head, sizeBytes };
 }

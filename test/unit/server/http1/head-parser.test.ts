@@ -143,8 +143,6 @@ describe("grammar", () => {
     ["a Host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400],
     ["a Host with credentials", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400],
     ["a Host list", "GET / HTTP/1.1\r\nHost: a,b:c\r\n\r\n", 400],
-    ["an unknown expectation", withFields("Expect: 200-ok"), 417],
-    ["two expectations", withFields("Expect: 100-continue\r\nExpect: 100-continue"), 417],
   ] as const)("%s is refused", (_why, text, status) => {
     expect(verdict(text)).toBe(status);
   });
