@@ -129,6 +129,7 @@ describe("a flight", () => {
     await using second = await w.bob.open({ target: targetOf("k") });
     await second.head();
     first.destroy();
+    await eventually(async () => (await world.metric("tag_inflight_requests")) === 1);
     expect(pattern.matches(0, await second.bytes(2 * MIB))).toBe(true);
     gate.open();
     expect(pattern.matches(2 * MIB, await second.bytes(2 * MIB))).toBe(true);

@@ -182,13 +182,16 @@ test("a slow trickle is served whole, far beyond every timeout together", async 
   expect([got.body.toString(), got.isTruncated]).toEqual([body, false]);
 });
 
-test("a read lost once is repeated, and the client notices nothing", async () => {
+test("a read lost twice is repeated, and the client notices nothing", async () => {
   await using w = await World.open(ENV);
   w.s3.put(BUCKET, "k", "hello");
   await w.teach(w.alice);
+  // On a kept connection, which its server may have closed, and on a fresh one.
+  w.upstream.once("GET", targetOf("k"), resetBeforeHeaders);
   w.upstream.once("GET", targetOf("k"), resetBeforeHeaders);
   expect((await w.alice.get("k")).body.toString()).toBe("hello");
-  expect(w.asked("k")).toHaveLength(2);
+  expect(w.asked("k")).toHaveLength(3);
+  expect(await w.metric("tag_upstream_retries_total")).toBe(1);
 });
 
 test("joiners of a flight that fails before headers all get the error at once", async () => {
