@@ -112,7 +112,6 @@ export class Connection implements ExchangeHost, BodyHost {
       this.#input = this.#input.length === 0 ? rest : Buffer.concat([this.#input, rest]);
     }
     this.#advance();
-    this.#regulate();
   }
 
   onDrain(): void {
@@ -191,7 +190,7 @@ export class Connection implements ExchangeHost, BodyHost {
   onFirstRead(): void {
     if (!this.#awaitsContinue) return;
     this.#awaitsContinue = false;
-    // A write that blocks is finished before anything else is written, so it needs no waiting.
+    // Should it block, the wire keeps it and the reply behind it: nobody has to wait here.
     if (this.#exchange?.isUnanswered === true)
       void this.wire.write(CONTINUE)?.catch(() => undefined);
   }
@@ -227,6 +226,7 @@ export class Connection implements ExchangeHost, BodyHost {
       }
     } finally {
       this.#isAdvancing = false;
+      this.#regulate();
     }
   }
 

@@ -10,7 +10,7 @@ import type { Socket, TCPSocketListener } from "bun";
 
 import type { Timer } from "../../base/clock.ts";
 import { formatHttpDate } from "../../http/date.ts";
-import { DEFAULT_LIMITS, ListenError } from "../options.ts";
+import { DEFAULT_LIMITS, ListenError, describeError } from "../options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "../options.ts";
 import { Connection } from "./connection.ts";
 import type { EngineState } from "./connection.ts";
@@ -125,8 +125,7 @@ export class Http1Engine implements Listener {
         drain: (socket) => socket.data?.onDrain(),
         end: (socket) => socket.data?.onEnd(),
         close: (socket) => this.#onClose(socket),
-        // The close that follows says all there is to say.
-        error: () => undefined,
+        error: (socket, error) => this.#onError(socket, error),
       },
     });
   }
@@ -148,6 +147,14 @@ export class Http1Engine implements Listener {
     if (connection === undefined) return;
     this.#connections.delete(connection);
     connection.onClose();
+  }
+
+  /** What a handler of ours above threw: a bug, which must not take other connections along. */
+  #onError(socket: Socket<Connection | undefined>, error: Error): void {
+    // A system error is the network's; the close that follows says all there is to say.
+    if ("syscall" in error) return;
+    this.#state.log.error("connection failed", { error: describeError(error) });
+    socket.data?.cut();
   }
 
   #onExchange(change: 1 | -1): void {

@@ -18,6 +18,8 @@ import type { RequestBody } from "./request-body.ts";
 import { nextTurn } from "./wire.ts";
 import type { Wire } from "./wire.ts";
 
+const NOTHING = new Uint8Array(0);
+
 /** What an exchange needs of its connection. */
 export interface ExchangeHost {
   readonly wire: Wire;
@@ -129,10 +131,10 @@ export class Exchange extends ServerInbound {
   #send(reply: Reply, framing: Framing, head: string): Promise<void> | undefined {
     const { wire } = this.#host;
     const { body } = reply;
-    if (framing.body.kind === "empty") return wire.write(Buffer.from(head, "latin1"));
+    if (framing.body.kind === "empty") return wire.writeWithHead(head, NOTHING);
     switch (body.kind) {
       case "none":
-        return wire.write(Buffer.from(head, "latin1"));
+        return wire.writeWithHead(head, NOTHING);
       case "bytes":
         return wire.writeWithHead(head, body.bytes);
       case "file":

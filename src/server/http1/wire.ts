@@ -40,9 +40,10 @@ export class Wire implements BodySink {
   readonly #socket: Socket<unknown>;
   readonly #isPlain: boolean;
   readonly #onBlocked: () => void;
-  /** Taken from a sender that now waits for the kernel to take it from us. */
+  /** Taken from senders, who now wait for the kernel to take it from us. */
   #unsent: Uint8Array = NOTHING;
-  #waiter: { resolve: () => void; reject: (error: unknown) => void } | undefined;
+  /** Settles when the kernel has taken all of that. */
+  #room: PromiseWithResolvers<void> | undefined;
   #isClosed = false;
   #acceptedBytes = 0;
 
@@ -63,14 +64,13 @@ export class Wire implements BodySink {
 
   /** The kernel takes no more for now, and somebody waits for it. */
   get isBlocked(): boolean {
-    return this.#waiter !== undefined;
+    return this.#room !== undefined;
   }
 
   write(chunk: Uint8Array): Promise<void> | undefined {
     const sentBytes = this.#hand(chunk);
     if (sentBytes === chunk.length) return undefined;
-    this.#unsent = chunk.subarray(sentBytes);
-    return this.#room();
+    return this.#keep(chunk.subarray(sentBytes));
   }
 
   /** Header and body together; the body must not change afterwards. */
@@ -84,11 +84,11 @@ export class Wire implements BodySink {
     const totalBytes = headBytes + body.length;
     const sentBytes = this.#hand(scratch.subarray(0, totalBytes));
     if (sentBytes === totalBytes) return undefined;
-    this.#unsent =
+    return this.#keep(
       sentBytes >= headBytes
         ? body.subarray(sentBytes - headBytes)
-        : Buffer.from(scratch.subarray(sentBytes, totalBytes));
-    return this.#room();
+        : Buffer.from(scratch.subarray(sentBytes, totalBytes)),
+    );
   }
 
   /** One chunk of the chunked coding; an empty one would end the body, so it is left out. */
@@ -101,8 +101,7 @@ export class Wire implements BodySink {
     length += scratch.write("\r\n", length, "latin1");
     const sentBytes = this.#hand(scratch.subarray(0, length));
     if (sentBytes === length) return undefined;
-    this.#unsent = Buffer.from(scratch.subarray(sentBytes, length));
-    return this.#room();
+    return this.#keep(Buffer.from(scratch.subarray(sentBytes, length)));
   }
 
   writeLastChunk(): Promise<void> | undefined {
@@ -146,12 +145,12 @@ export class Wire implements BodySink {
       const sentBytes = this.#hand(scratch.subarray(0, totalBytes));
       offset += Math.max(0, sentBytes - headBytes);
       turnBytes += sentBytes;
-      if (sentBytes < headBytes) this.#unsent = Buffer.from(scratch.subarray(sentBytes, headBytes));
-      headBytes = 0;
       if (sentBytes < totalBytes) {
-        await this.#room();
+        // Of the file nothing is kept: it will be read again. The header is all there is.
+        await this.#keep(Buffer.from(scratch.subarray(sentBytes, Math.max(sentBytes, headBytes))));
         turnBytes = 0;
       }
+      headBytes = 0;
     }
   }
 
@@ -159,28 +158,29 @@ export class Wire implements BodySink {
   onDrain(): boolean {
     const before = this.#unsent.length;
     if (before > 0) {
-      const sentBytes = this.#hand(this.#unsent);
+      const sentBytes = this.#give(this.#unsent);
       this.#unsent = sentBytes === before ? NOTHING : this.#unsent.subarray(sentBytes);
     }
     if (this.#unsent.length > 0) return this.#unsent.length < before;
-    const waiter = this.#waiter;
-    this.#waiter = undefined;
-    waiter?.resolve();
+    const room = this.#room;
+    this.#room = undefined;
+    room?.resolve();
     return true;
   }
 
   onClose(): void {
     this.#isClosed = true;
     this.#unsent = NOTHING;
-    const waiter = this.#waiter;
-    this.#waiter = undefined;
-    waiter?.reject(clientGone());
+    const room = this.#room;
+    this.#room = undefined;
+    room?.reject(clientGone());
   }
 
   /** From the page cache to the socket by sendfile; 0 when only a copy can tell what is wrong. */
   #sendDirectly(file: FileSlice, offset: number, count: number): number {
     if (this.#isClosed) throw clientGone();
     const from = file.offsetBytes + offset;
+    if (this.#unsent.length > 0) return 0;
     const sentBytes = sendResident(descriptorOf(this.#socket), file.descriptor, from, count);
     this.#acceptedBytes += sentBytes;
     return sentBytes;
@@ -208,8 +208,12 @@ export class Wire implements BodySink {
     return first === undefined ? second() : first.then(second);
   }
 
-  /** What the kernel takes of `bytes` now. */
+  /** What the kernel takes of `bytes` now; nothing while older bytes wait for it. */
   #hand(bytes: Uint8Array): number {
+    return this.#unsent.length > 0 ? 0 : this.#give(bytes);
+  }
+
+  #give(bytes: Uint8Array): number {
     if (this.#isClosed) throw clientGone();
     const sentBytes = this.#socket.write(bytes);
     if (sentBytes < 0) throw clientGone();
@@ -217,11 +221,14 @@ export class Wire implements BodySink {
     return sentBytes;
   }
 
-  #room(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiter = { resolve, reject };
+  /** Keeps what the kernel did not take; resolves when there is room for more. */
+  #keep(rest: Uint8Array): Promise<void> {
+    this.#unsent = this.#unsent.length === 0 ? rest : Buffer.concat([this.#unsent, rest]);
+    if (this.#room === undefined) {
+      this.#room = Promise.withResolvers();
       this.#onBlocked();
-    });
+    }
+    return this.#room.promise;
   }
 }
 
