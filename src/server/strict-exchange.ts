@@ -43,9 +43,9 @@ export class StrictExchange extends ServerInbound implements BodySink {
     setting: Setting,
   ) {
     const fields = new Fields(request.rawHeaders);
-    // node:http lets a second Host pass; which of the two a proxy before us believed, who knows.
-    const hosts = fields.all("host");
-    const rawTarget = hosts.length > 1 ? undefined : originForm(request.url ?? "", hosts[0]);
+    const rawTarget = isAmbiguous(fields)
+      ? undefined
+      : originForm(request.url ?? "", fields.get("host"));
     const method = request.method ?? "";
     super({ method, rawTarget: rawTarget ?? "", fields, remoteAddress }, setting);
     this.#request = request;
@@ -203,4 +203,14 @@ export class StrictExchange extends ServerInbound implements BodySink {
     if (this.#isClosed) return;
     this.#carryOut(INTERNAL_ERROR);
   }
+}
+
+/**
+ * What node:http lets pass and a proxy before us may have read otherwise: a second Host, and
+ * transfer codings around the one it acts on. Found by test/conformance/ and test/fuzz/http1.test.ts.
+ */
+function isAmbiguous(fields: Fields): boolean {
+  if (fields.all("host").length > 1) return true;
+  const coding = fields.list("transfer-encoding");
+  return coding !== undefined && coding.toLowerCase() !== "chunked";
 }

@@ -77,6 +77,10 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["TE with a prefix", post("Transfer-Encoding: xchunked", `0\r\n\r\n${INNER}`)],
   ["TE with a leading tab and VT", post("Transfer-Encoding:\t\x0bchunked", `0\r\n\r\n${INNER}`)],
   ["TE twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: x", `0\r\n\r\n${INNER}`)],
+  [
+    "an unknown TE before chunked",
+    post("Transfer-Encoding: c;unked\r\nTransfer-Encoding: chunked", `0\r\n\r\n${INNER}`),
+  ],
   ["TE identity behind chunked", post("Transfer-Encoding: chunked, identity", `0\r\n\r\n${INNER}`)],
   ["TE with a blank before the colon", post("Transfer-Encoding : chunked", `0\r\n\r\n${INNER}`)],
   ["TE folded", post("Transfer-Encoding:\r\n chunked", `0\r\n\r\n${INNER}`)],

@@ -271,6 +271,7 @@ const STRICTER = new RegExp(
     "malformed Host",
     "more than one Host",
     "more than one Content-Length",
+    "more than one Transfer-Encoding",
     // node:http skips any number of bare line ends before a request.
     "malformed request line",
     "a control character",
