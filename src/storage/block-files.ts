@@ -132,6 +132,18 @@ export class FileBody {
     return gaps;
   }
 
+  /** Ranges of whole blocks that are stored, in order and not adjacent. */
+  present(): ByteRange[] {
+    const ranges: ByteRange[] = [];
+    let start = 0;
+    for (const gap of this.missing({ start: 0, end: this.layout.sizeBytes })) {
+      if (gap.start > start) ranges.push({ start, end: gap.start });
+      start = gap.end;
+    }
+    if (start < this.layout.sizeBytes) ranges.push({ start, end: this.layout.sizeBytes });
+    return ranges;
+  }
+
   isPresent(block: number): boolean {
     return hasBit(this.#part(block).present, block % BLOCKS_PER_PART);
   }

@@ -7,6 +7,7 @@
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
+import { GatewayError } from "../base/errors.ts";
 import type { FileSlice } from "../http/exchange.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { BlockFiles, FileBody } from "./block-files.ts";
@@ -42,6 +43,16 @@ export class FileReader {
     }
     if (isChecked) return this.#handOut(body, range);
     return this.#check(body, range, first, last);
+  }
+
+  /** The bytes of a short range, in memory and checked. Rejects with `corrupt_entry`. */
+  async bytes(body: FileBody, range: ByteRange): Promise<Uint8Array> {
+    const { blockBytes } = body.layout;
+    const last = Math.floor((range.end - 1) / blockBytes);
+    const read = await this.#check(body, range, Math.floor(range.start / blockBytes), last);
+    if (typeof read !== "string" && read.kind === "bytes") return read.bytes;
+    if (typeof read !== "string" && read.kind === "file") read.file.release();
+    throw new GatewayError("corrupt_entry", "stored blocks are not what was written");
   }
 
   async #check(body: FileBody, range: ByteRange, first: number, last: number): Promise<FileRead> {

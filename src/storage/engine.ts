@@ -221,6 +221,7 @@ export class Engine implements Storage {
         publisher: this.#publisher,
         segments: this.#segments,
         reader: this.#segmentReader,
+        fileReader: this.#fileReader,
         openFiles: this.#openFiles,
         files: this.#files,
         space: this.#space,

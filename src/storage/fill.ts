@@ -13,6 +13,7 @@
 
 import { GatewayError } from "../base/errors.ts";
 import { IntervalSet } from "../base/interval-set.ts";
+import type { ByteRange } from "../http/range.ts";
 import type { CommitOutcome, Fill } from "./storage.ts";
 
 /** Bytes held in memory by fills, with the bound they share. */
@@ -51,7 +52,10 @@ export interface FillOwner<F> {
 abstract class BaseFill implements Fill {
   /** Length of the whole object. */
   readonly sizeBytes: number;
+  /** What came through this fill. */
   protected readonly received = new IntervalSet();
+  /** What can be read back: that, and what was stored before. */
+  protected readonly readable = new IntervalSet();
   #state: "open" | "committing" | "ended" = "open";
   #isPublished = false;
   #isReleased = false;
@@ -77,11 +81,12 @@ abstract class BaseFill implements Fill {
       return undefined;
     }
     this.received.add(offset, offset + chunk.length);
+    this.readable.add(offset, offset + chunk.length);
     return this.take(offset, chunk);
   }
 
   readableFrom(start: number): number {
-    return this.received.endOfRun(start) - start;
+    return this.readable.endOfRun(start) - start;
   }
 
   async commit(stillPermitted: () => boolean): Promise<CommitOutcome> {
@@ -251,6 +256,15 @@ export interface StreamFillOptions {
   readonly mayHaveGaps: boolean;
   readonly target: BodyTarget;
   readonly memory: FillMemory;
+  /** What the entry this fill completes holds already: read back like what the fill brings. */
+  readonly stored?: StoredParts;
+}
+
+/** Parts of a body that were stored before. */
+export interface StoredParts {
+  readonly ranges: readonly ByteRange[];
+  /** At most 256 KiB, compared with their checksums. Rejects with `corrupt_entry` or `storage_io`. */
+  read(range: ByteRange): Promise<Uint8Array>;
 }
 
 /** A body that is written to its final place while it arrives. */
@@ -259,6 +273,7 @@ export class StreamFill extends BaseFill {
   readonly #owner: FillOwner<StreamFill>;
   readonly #crcs: BlockChecksums;
   readonly #onDisk = new IntervalSet();
+  readonly #stored = new IntervalSet();
   /** Not on disk yet, in order of arrival. */
   #waiting: Run[] = [];
   #waitingBytes = 0;
@@ -271,6 +286,10 @@ export class StreamFill extends BaseFill {
     this.#options = options;
     this.#owner = owner;
     this.#crcs = new BlockChecksums(options.sizeBytes, options.blockBytes);
+    for (const { start, end } of options.stored?.ranges ?? []) {
+      this.#stored.add(start, end);
+      this.readable.add(start, end);
+    }
   }
 
   /** CRC-32 of every block this fill brought completely; final once publishing begins. */
@@ -279,6 +298,14 @@ export class StreamFill extends BaseFill {
   }
 
   override async readBack(start: number, limitBytes: number): Promise<Uint8Array> {
+    const { stored } = this.#options;
+    const storedEnd = this.#stored.endOfRun(start);
+    if (stored !== undefined && storedEnd > start) {
+      return stored.read({
+        start,
+        end: Math.min(storedEnd, start + limitBytes, start + READ_BACK_BYTES),
+      });
+    }
     const onDiskEnd = this.#onDisk.endOfRun(start);
     if (onDiskEnd === start) {
       const runs = this.#writing === undefined ? this.#waiting : [this.#writing, ...this.#waiting];

@@ -3,10 +3,11 @@
  */
 
 import { blockBytesFor, FileBody, type BlockFiles, type FileLayout } from "./block-files.ts";
+import type { FileReader } from "./block-reader.ts";
 import type { Entries } from "./entries.ts";
 import { Entry } from "./entry.ts";
 import type { Evictor } from "./evictor.ts";
-import { type FillMemory, MemoryFill, StreamFill } from "./fill.ts";
+import { type FillMemory, MemoryFill, type StoredParts, StreamFill } from "./fill.ts";
 import { encodeHead } from "./head.ts";
 import type { DiskHealth } from "./health.ts";
 import { identityOf, type Identity } from "./identity.ts";
@@ -25,6 +26,7 @@ export interface IntakeOptions {
   readonly publisher: Publisher;
   readonly segments: Segments;
   readonly reader: SegmentReader;
+  readonly fileReader: FileReader;
   readonly openFiles: OpenFiles;
   readonly files: BlockFiles;
   readonly space: Space;
@@ -211,7 +213,7 @@ export class Intake {
       chunkBytes: this.#options.chunkBytes(blockBytes),
     };
     const body = new FileBody(layout, { isComplete: false, load: () => undefined });
-    return this.#fillBody(body, true, (stillPermitted, fill) => {
+    return this.#fillBody(body, undefined, (stillPermitted, fill) => {
       if (!stillPermitted()) return { kind: "refused" };
       for (const [block, crc] of fill.blockCrcs) body.add(block, crc);
       if (fill.blockCrcs.size === 0) return { kind: "failed", reason: "no whole block came" };
@@ -224,7 +226,11 @@ export class Intake {
 
   #extend(meta: ObjectMeta, extended: Entry, body: FileBody): Fill {
     this.#growing.set(body.layout.version, body);
-    return this.#fillBody(body, false, (stillPermitted, fill) => {
+    const stored: StoredParts = {
+      ranges: body.present(),
+      read: (range) => this.#options.fileReader.bytes(body, range),
+    };
+    return this.#fillBody(body, stored, (stillPermitted, fill) => {
       if (!stillPermitted()) return { kind: "refused" };
       const entry = this.#options.entries.find(meta.id);
       if (entry?.version !== extended.version) {
@@ -238,7 +244,7 @@ export class Intake {
 
   #fillBody(
     body: FileBody,
-    isNew: boolean,
+    stored: StoredParts | undefined,
     publish: (
       stillPermitted: () => boolean,
       fill: StreamFill,
@@ -246,6 +252,7 @@ export class Intake {
   ): Fill {
     const { files, space, memory, health, removeFiles } = this.#options;
     const { layout } = body;
+    const isNew = stored === undefined;
     let writtenBytes = 0;
     const reserve = async (sizeBytes: number): Promise<void> => {
       await this.#makeRoom(sizeBytes);
@@ -259,6 +266,7 @@ export class Intake {
       mayHaveGaps: true,
       target: files.target(layout, isNew, reserve),
       memory,
+      ...(stored === undefined ? {} : { stored }),
     };
     const fill = new StreamFill(options, {
       publish: (self, stillPermitted) => publish(stillPermitted, self),

@@ -63,7 +63,8 @@ export interface FillRequest {
   readonly meta: ObjectMeta;
   /**
    * The partly present entry this fill completes; `meta` must carry its ETag and
-   * size. Undefined: a new body, which replaces whatever the object had.
+   * size. What is stored already is read back like what the fill brings. Undefined: a new
+   * body, which replaces whatever the object had.
    */
   readonly extend?: StoredObject | undefined;
 }

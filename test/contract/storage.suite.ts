@@ -265,6 +265,9 @@ export function storageContract(traits: StorageTraits): void {
       expect(gaps[1]?.end).toBe(LARGE_BYTES);
 
       const rest = mustBegin(storage, { meta, extend: part });
+      expect(rest.readableFrom(inside.start)).toBe((gaps[1]?.start ?? 0) - inside.start);
+      const again = await rest.readBack(inside.start, 70_000);
+      expect(again).toEqual(body.subarray(inside.start, inside.start + again.length));
       for (const gap of gaps) await writeAll(rest, gap.start, body.subarray(gap.start, gap.end));
       const completed = await rest.commit(() => true);
       rest.release();

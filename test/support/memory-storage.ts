@@ -88,6 +88,7 @@ export function createMemoryStorage(
   function createFill(meta: ObjectMeta, extended: MemoryEntry | undefined): Fill {
     const bytes = extended?.body.bytes ?? new Uint8Array(meta.sizeBytes);
     const received = new IntervalSet();
+    const readable = extended?.body.present.copy() ?? new IntervalSet();
     let state: "open" | "committing" | "ended" = "open";
     let failure: string | undefined;
     const fill: Fill = {
@@ -102,10 +103,11 @@ export function createMemoryStorage(
         }
         bytes.set(chunk, offset);
         received.add(offset, offset + chunk.length);
+        readable.add(offset, offset + chunk.length);
       },
-      readableFrom: (start) => received.endOfRun(start) - start,
+      readableFrom: (start) => readable.endOfRun(start) - start,
       async readBack(start, limitBytes) {
-        const end = Math.min(received.endOfRun(start), start + limitBytes);
+        const end = Math.min(readable.endOfRun(start), start + limitBytes);
         if (end === start) throw new Error(`nothing was written at ${start}`);
         return bytes.subarray(start, end);
       },
