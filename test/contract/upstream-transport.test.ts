@@ -941,7 +941,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       ];
       w.upstream.otherwise((call) => {
         const [, script = 0, sizeBytes = 0] = call.request.target.slice(1).split("/").map(Number);
-        return (scripts[script] ?? answer())(sizeBytes)(call);
+        return (scripts[script] ?? (() => answer()))(sizeBytes)(call);
       });
 
       const exchanges = Array.from({ length: 150 }, async (_, index) => {
