@@ -246,7 +246,7 @@ export class Flight {
         );
       }
       if (this.#error !== undefined) throw this.#error;
-      if (!this.#isReachable(reader.position)) {
+      if (this.#state === "ended" || !this.#isReachable(reader.position)) {
         throw new GatewayError("slow_consumer", "bytes the reader still needs are gone");
       }
       this.#demand(reader.position, reader.end);
