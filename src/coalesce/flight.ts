@@ -424,8 +424,12 @@ export class Flight {
       errorCode(error) !== "upstream_changed" &&
       this.#sizeBytes !== undefined &&
       (this.#canFetchParts() || this.#assigned().covers(0, this.#sizeBytes));
-    if (isComing) this.#advance();
-    else this.fail(error);
+    if (!isComing) {
+      this.fail(error);
+      return;
+    }
+    this.#advance();
+    this.#progress(); // a reader that waited for this leg asks for its bytes anew
   }
 
   #land(leg: Leg): void {
