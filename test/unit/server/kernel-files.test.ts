@@ -1,10 +1,10 @@
 import { afterAll, expect, test } from "bun:test";
-import { dlopen, FFIType } from "bun:ffi";
 import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 import { pumpFile, readWhole } from "../../../src/server/pump.ts";
-import { readResident } from "../../../src/server/kernel-files.ts";
+import { readResident, sendResident } from "../../../src/server/kernel-files.ts";
+import { makeCold } from "../../support/page-cache.ts";
 
 // tmpfs cannot tell what is resident, so the files are put where the sources are.
 const folder = mkdtempSync(join(import.meta.dir, "resident-"));
@@ -19,18 +19,6 @@ function openFile(name: string): { descriptor: number; path: string } {
   writeSync(descriptor, content);
   fsyncSync(descriptor);
   return { descriptor, path };
-}
-
-/** Drops the clean pages of a file (man 2 posix_fadvise, POSIX_FADV_DONTNEED). */
-function makeCold(descriptor: number): void {
-  const libc = dlopen("libc.so.6", {
-    posix_fadvise: {
-      args: [FFIType.i32, FFIType.i64_fast, FFIType.i64_fast, FFIType.i32],
-      returns: FFIType.i32,
-    },
-  });
-  libc.symbols.posix_fadvise(descriptor, 0, 0, 4);
-  libc.close();
 }
 
 test("what was just written is resident and read at the right place", () => {
@@ -68,4 +56,15 @@ test("cold pages are not waited for, and the slower ways still read all of them"
   await pumpFile(file, 0, { write: (chunk) => void parts.push(chunk) });
   expect(Buffer.compare(Buffer.concat(parts), content.subarray(5))).toBe(0);
   closeSync(descriptor);
+});
+
+test("only resident ranges are sent", () => {
+  const { descriptor } = openFile("send");
+  expect(sendResident(-1, descriptor, 0, SIZE)).toBe(0);
+  makeCold(descriptor);
+  // A regular file would take the bytes (man 2 sendfile), so taking none shows the refusal.
+  const { descriptor: other } = openFile("target");
+  expect(sendResident(other, descriptor, 0, SIZE)).toBe(0);
+  closeSync(descriptor);
+  closeSync(other);
 });
