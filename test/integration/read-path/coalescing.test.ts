@@ -152,6 +152,8 @@ describe("a flight", () => {
     await using world = w;
     await using second = await w.bob.open({ target: targetOf("k") });
     await second.head();
+    // What is asked for again may begin before the gate of the broken response.
+    world.s3.beforePiece = undefined;
     world.upstream.resetAll();
     for (const wire of [first, second]) {
       const body = await wire.bytes(4 * MIB);

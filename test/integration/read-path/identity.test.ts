@@ -5,7 +5,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { Gate, hangBeforeHeaders } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, MIB, targetOf, World } from "./world.ts";
+import { BUCKET, eventually, MIB, targetOf, timed, World } from "./world.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -169,7 +169,7 @@ describe("rights end", () => {
     expect((await w.bob.get("cached")).xCache).toBe("HIT");
   });
 
-  test("a grant ends with its time and is renewed by upstream", async () => {
+  timed("a grant ends with its time and is renewed by upstream", async () => {
     await using w = await World.open({ TAG_AUTHZ_CACHE_TTL: "10m" });
     w.s3.put(BUCKET, "k", "hello");
     await w.teach(w.alice);

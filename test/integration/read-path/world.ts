@@ -1,22 +1,25 @@
 /**
- * The world of the read-path suite: the gateway in this process, from its configuration to its
- * sockets, between a scripted object store and clients that write their bytes by hand.
+ * The world of the read-path suite: the gateway, from its configuration to its sockets, between
+ * a scripted object store and clients that write their bytes by hand.
  *
  * Nothing of the gateway is reached into: the tests see what a client sees, what upstream
- * was asked, and `/metrics`. Time is real for waits and shifted for dates, so an hour passes
- * with `clock.shift(3_600_000)`.
+ * was asked, and `/metrics`. It runs in this process as a rule, where time is real for waits
+ * and shifted for dates, so an hour passes with `clock.shift(3_600_000)`. With
+ * `READ_PATH=binary` the same tests drive dist/tag as a process of its own, except those that
+ * move time (`timed`).
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect } from "bun:test";
-import { createApp, type App } from "../../../src/app.ts";
+import { expect, test } from "bun:test";
+import { createApp } from "../../../src/app.ts";
 import { systemClock, type Clock } from "../../../src/base/clock.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { Fields } from "../../../src/http/fields.ts";
 import { encodePath } from "../../../src/http/raw-target.ts";
 import { presign, signerFor, signRequest, type KeyPair } from "../../../src/s3/sigv4.ts";
+import { startBinary } from "../../support/binary.ts";
 import { ScriptedS3 } from "../../support/scripted-s3.ts";
 import { ScriptedUpstream } from "../../support/scripted-upstream.ts";
 import { WireClient } from "../../support/wire-client.ts";
@@ -26,8 +29,15 @@ export const MIB = 1024 * 1024;
 export const BUCKET = "bucket";
 
 const GATEWAY = { accessKeyId: "tid_gateway", secretKey: "gateway-secret" };
+
+/** True when the tests drive the compiled program. */
+export const IS_BINARY = process.env["READ_PATH"] === "binary";
+
+/** `test`, for those that move time: it cannot be moved in another process. */
+export const timed = test.skipIf(IS_BINARY);
+
 /** Ten in the morning: no test crosses midnight, when keys change. */
-const START_MS = Date.parse("2026-01-01T10:00:00Z");
+const START_MS = IS_BINARY ? systemClock.nowMs() : Date.parse("2026-01-01T10:00:00Z");
 
 /** A clock that runs like the real one from a fixed date, and can be moved forward. */
 export class ShiftedClock implements Clock {
@@ -35,6 +45,7 @@ export class ShiftedClock implements Clock {
   #shiftMs = 0;
 
   shift(ms: number): void {
+    if (IS_BINARY && ms !== 0) throw new Error("time cannot be moved in another process");
     this.#shiftMs += ms;
   }
 
@@ -153,8 +164,7 @@ export class World implements AsyncDisposable {
   readonly anonymous = new Client(this, undefined);
   /** Cache, learned keys and whatever else the gateway writes. */
   readonly folder: string;
-  #app: App | undefined;
-  #port = 0;
+  #gateway: RunningGateway | undefined;
 
   private constructor(upstream: ScriptedUpstream, folder: string) {
     this.upstream = upstream;
@@ -172,33 +182,29 @@ export class World implements AsyncDisposable {
   }
 
   get port(): number {
-    return this.#port;
+    return this.#gateway?.port ?? 0;
   }
 
   /** Stops the gateway and starts another on the same folder; upstream and time go on. */
   async restart(env: Env = {}): Promise<void> {
-    await this.#app?.stop();
+    await this.#gateway?.stop();
     await this.#start(env);
   }
 
   async #start(env: Env): Promise<void> {
-    const loaded = await loadConfig({
-      env: {
-        TAG_HTTP_PORT: "0",
-        TAG_READ_PORT: "0",
-        TAG_BIND_IP: "127.0.0.1",
-        TAG_UPSTREAM_ENDPOINT: this.upstream.url.origin,
-        TAG_CACHE_DISK_PATH: join(this.folder, "cache"),
-        AWS_ACCESS_KEY_ID: GATEWAY.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: GATEWAY.secretKey,
-        ...env,
-      },
-      cwd: this.folder,
-      isSearching: false,
-    });
-    if (loaded.kind === "failed") throw new Error(JSON.stringify(loaded.problems));
-    this.#app = await createApp(loaded.config, { clock: this.clock });
-    this.#port = (await this.#app.start()).httpPort;
+    const whole: Env = {
+      TAG_HTTP_PORT: "0",
+      TAG_READ_PORT: "0",
+      TAG_BIND_IP: "127.0.0.1",
+      TAG_UPSTREAM_ENDPOINT: this.upstream.url.origin,
+      TAG_CACHE_DISK_PATH: join(this.folder, "cache"),
+      AWS_ACCESS_KEY_ID: GATEWAY.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: GATEWAY.secretKey,
+      ...env,
+    };
+    this.#gateway = IS_BINARY
+      ? await startCompiled(whole)
+      : await startHere(whole, this.clock, this.folder);
   }
 
   client(accessKeyId: string, secretAccessKey: string): Client {
@@ -243,10 +249,33 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // What still hangs upstream must not hold the gateway up.
     this.upstream.resetAll();
-    await this.#app?.stop();
+    await this.#gateway?.stop();
     await this.upstream[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+interface RunningGateway {
+  readonly port: number;
+  stop(): Promise<unknown>;
+}
+
+async function startHere(env: Env, clock: Clock, cwd: string): Promise<RunningGateway> {
+  const loaded = await loadConfig({ env, cwd, isSearching: false });
+  if (loaded.kind === "failed") throw new Error(JSON.stringify(loaded.problems));
+  const app = await createApp(loaded.config, { clock });
+  const { httpPort } = await app.start();
+  return { port: httpPort, stop: () => app.stop() };
+}
+
+async function startCompiled(env: Env): Promise<RunningGateway> {
+  const program = await startBinary(["serve"], env);
+  return {
+    port: program.port,
+    async stop() {
+      await program[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** The encoded path of an object of the usual bucket. */

@@ -1,7 +1,7 @@
 // Issue B, "X-Cache": all five values exactly as documented, counters in lockstep with the header.
 
 import { expect, test } from "bun:test";
-import { BUCKET, World } from "./world.ts";
+import { BUCKET, IS_BINARY, timed, World } from "./world.ts";
 
 const HOUR_MS = 3_600_000;
 const LONG_GRANTS = { TAG_AUTHZ_CACHE_TTL: "48h" };
@@ -34,8 +34,8 @@ test("BYPASS is a client's no-store: not read from the cache and not written to 
 test.each([
   ["a client's no-cache", ["Cache-Control", "no-cache"], 0],
   ["a client's max-age=0", ["Cache-Control", "max-age=0"], 0],
-  ["the end of its time", [], 2 * HOUR_MS],
-])("REVALIDATED is a changed object found by %s", async (_what, headers, laterMs) => {
+  ...(IS_BINARY ? [] : ([["the end of its time", [], 2 * HOUR_MS]] as const)),
+] as const)("REVALIDATED is a changed object found by %s", async (_what, headers, laterMs) => {
   await using w = await World.open(LONG_GRANTS);
   w.s3.put(BUCKET, "k", "old");
   await w.teach(w.alice);
@@ -73,7 +73,7 @@ test("DISABLED is a gateway without a cache", async () => {
   expect(w.asked("k")).toHaveLength(4);
 });
 
-test("every object reply counts once, as its header says", async () => {
+timed("every object reply counts once, as its header says", async () => {
   await using w = await World.open(LONG_GRANTS);
   w.s3.put(BUCKET, "a", "hello");
   w.s3.put(BUCKET, "b", "world");
