@@ -33,6 +33,9 @@ const CHUNKED: BodyFraming = { kind: "chunked" };
  */
 export function frameReply(method: string, reply: Reply): Framing {
   const { body, headers, status } = reply;
+  if (fieldValue(headers, "transfer-encoding") !== undefined) {
+    throw new Error("a reply leaves its framing to the listener, but has a Transfer-Encoding");
+  }
   const declared = declaredLength(headers);
   const known = knownLength(reply);
 

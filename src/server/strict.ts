@@ -134,11 +134,16 @@ export class StrictListener implements Listener {
 
   #createTlsServer(tls: TlsMaterial): TlsServer {
     const server = createTlsServer(
-      { cert: tls.certificatePem, key: tls.keyPem, ALPNProtocols: ["http/1.1"] },
+      {
+        cert: tls.certificatePem,
+        key: tls.keyPem,
+        ALPNProtocols: ["http/1.1"],
+        handshakeTimeout: this.#setting.limits.headerTimeoutMs,
+      },
       (socket) => this.#http.emit("connection", socket),
     );
     // A failed handshake is the client's affair; without a listener it would end the process.
-    server.on("tlsClientError", () => undefined);
+    server.on("tlsClientError", (_error, socket) => socket.destroy());
     return server;
   }
 

@@ -1050,6 +1050,20 @@ export function listenerContract(traits: ListenerTraits): void {
       expect(Buffer.from((await client.response()).body).toString()).toBe("GET");
     });
 
+    test("a client that sends all of its body before it reads still gets the refusal", async () => {
+      await using server = await serve(() => ({ status: 403, headers: [], body: NO_BODY }));
+      for (let round = 0; round < 5; round += 1) {
+        await using client = await WireClient.connect(server.port);
+        await client.send(requestText("PUT", "/b/k", ["Content-Length", "700000"]));
+        for (let sent = 0; sent < 700_000; sent += 100_000) {
+          await client.send(new Uint8Array(100_000));
+          await systemClock.sleep(1);
+        }
+        expect((await client.response()).status).toBe(403);
+        await client.ended;
+      }
+    });
+
     test("a reply before a large body ends the connection instead of taking the upload", async () => {
       await using server = await serve(() => ({ status: 403, headers: [], body: NO_BODY }));
       await using client = await WireClient.connect(server.port);
@@ -1164,6 +1178,16 @@ export function listenerContract(traits: ListenerTraits): void {
         await using client = await WireClient.connect(server.port);
         await client.send("GET / HTTP/1.1\r\nHost:");
         // Either a 408 or just the end: what matters is that nothing is held.
+        await client.rest();
+      });
+
+      test("a TLS connection that never says hello is closed", async () => {
+        await using server = await serve(
+          () => text("never"),
+          { tls: TLS_ONE },
+          { headerTimeoutMs: 200 },
+        );
+        await using client = await WireClient.connect(server.port);
         await client.rest();
       });
 

@@ -143,9 +143,10 @@ export class Connection implements ExchangeHost, BodyHost {
         this.#socket.end();
         break;
       case "head":
-        // Bytes came, so somebody is there who may want to know.
+        // Bytes came, so somebody is there who may want to know. Without any, TLS may not even
+        // have been agreed on, and there is nothing to end politely.
         if (this.#input.length > 0) this.#refuse(408);
-        else this.#socket.end();
+        else this.#socket.terminate();
         break;
       case "exchange":
       case "lingering":

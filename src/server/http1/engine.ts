@@ -121,6 +121,9 @@ export class Http1Engine implements Listener {
         : { tls: { cert: tls.certificatePem, key: tls.keyPem, ALPNProtocols: ALPN_HTTP1 } }),
       socket: {
         open: (socket) => this.#onOpen(socket),
+        // Because of it Bun shows a TLS connection before its handshake, so that one which never
+        // finishes it is counted and ended like any other.
+        handshake: () => undefined,
         data: (socket, bytes) => socket.data?.onData(bytes),
         drain: (socket) => socket.data?.onDrain(),
         end: (socket) => socket.data?.onEnd(),

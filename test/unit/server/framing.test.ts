@@ -59,6 +59,7 @@ describe("frameReply", () => {
   test.each([
     ["a wrong length", reply(200, FIVE, ["Content-Length", "6"])],
     ["a length and no body", reply(200, NONE, ["Content-Length", "6"])],
+    ["framing of its own", reply(200, FIVE, ["Transfer-Encoding", "chunked"])],
     ["no number", reply(200, FIVE, ["Content-Length", "five"])],
   ])("a reply that contradicts itself throws: %s", (_why, given) => {
     expect(() => frameReply("GET", given)).toThrow();
