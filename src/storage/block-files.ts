@@ -60,6 +60,11 @@ class Part {
     return new Part(new Uint8Array(BITMAP_BYTES), new Uint32Array(BLOCKS_PER_PART));
   }
 
+  isEmpty(): boolean {
+    for (const bits of this.present) if (bits !== 0) return false;
+    return true;
+  }
+
   /** The stored form: bitmap, little-endian CRCs, CRC of both. */
   encode(): Uint8Array {
     const data = new Uint8Array(PART_BYTES);
@@ -121,10 +126,14 @@ export class FileBody {
     const { blockBytes, sizeBytes } = this.layout;
     const gaps: { start: number; end: number }[] = [];
     const last = Math.floor((range.end - 1) / blockBytes);
-    for (let block = Math.floor(range.start / blockBytes); block <= last; block += 1) {
-      if (this.isPresent(block)) continue;
+    let next: number;
+    for (let block = Math.floor(range.start / blockBytes); block <= last; block = next) {
+      const part = this.#part(block);
+      // Most parts of a large object that is read here and there hold nothing at all.
+      next = part.isEmpty() ? nextPart(block) : block + 1;
+      if (hasBit(part.present, block % BLOCKS_PER_PART)) continue;
       const start = block * blockBytes;
-      const end = Math.min(sizeBytes, start + blockBytes);
+      const end = Math.min(sizeBytes, Math.min(next, last + 1) * blockBytes);
       const gap = gaps.at(-1);
       if (gap !== undefined && gap.end === start) gap.end = end;
       else gaps.push({ start, end });
@@ -206,6 +215,11 @@ export class FileBody {
     }
     return part;
   }
+}
+
+/** The first block of the part after the one `block` is in. */
+function nextPart(block: number): number {
+  return (Math.floor(block / BLOCKS_PER_PART) + 1) * BLOCKS_PER_PART;
 }
 
 function hasBit(bitmap: Uint8Array, index: number): boolean {
