@@ -1,0 +1,114 @@
+/**
+ * What Linux tells about processes and the machine: CPU time, memory, page cache.
+ */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+
+/** `sysconf(_SC_CLK_TCK)`; 100 on every Linux that matters. */
+const TICKS_PER_SECOND = 100;
+
+/** User and system time of the processes since they started, in milliseconds; 0 for one that is gone. */
+export function cpuMsOf(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    const stat = readText(`/proc/${pid}/stat`);
+    // The second field is the program's name in parentheses and may contain anything.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    ticks += Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+  }
+  return (ticks * 1000) / TICKS_PER_SECOND;
+}
+
+/** The process and everything it started. */
+export function processTree(pid: number): number[] {
+  const children = readText(`/proc/${pid}/task/${pid}/children`);
+  const below = children.split(" ").filter(Boolean).map(Number);
+  return [pid, ...below.flatMap(processTree)];
+}
+
+export interface MemoryUse {
+  /** Resident now, summed over the processes, shared pages counted once per process. */
+  readonly rssBytes: number;
+  /** Highest since the process started. */
+  readonly peakBytes: number;
+}
+
+export function memoryOf(pids: readonly number[]): MemoryUse {
+  let rssBytes = 0;
+  let peakBytes = 0;
+  for (const pid of pids) {
+    const status = readText(`/proc/${pid}/status`);
+    const kib = (name: string) =>
+      Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0);
+    rssBytes += kib("VmRSS") * 1024;
+    peakBytes += kib("VmHWM") * 1024;
+  }
+  return { rssBytes, peakBytes };
+}
+
+/** Forgets the peak, so that `memoryOf` tells that of what comes next. Needs the processes to be ours. */
+export function resetPeak(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      writeFileSync(`/proc/${pid}/clear_refs`, "5");
+    } catch {
+      // Then the peak is that of a longer time: too high, never too low.
+    }
+  }
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** Empties the page cache. False when that is not permitted (it needs root). */
+export function dropPageCache(): boolean {
+  Bun.spawnSync(["sync"]);
+  try {
+    writeFileSync("/proc/sys/vm/drop_caches", "3");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Names the machine in a report; no host names, no paths. */
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly kernel: string;
+  readonly hypervisor: string;
+  readonly bun: string;
+}
+
+export function describeMachine(): Machine {
+  const all = cpus();
+  const isVirtual = readText("/proc/cpuinfo").includes("hypervisor");
+  return {
+    cpu: all[0]?.model ?? "unknown",
+    cores: all.length,
+    memoryBytes: totalmem(),
+    kernel: readText("/proc/sys/kernel/osrelease").trim().replace(/-.*/, ""),
+    hypervisor: isVirtual ? "virtual machine" : "bare metal",
+    bun: Bun.version,
+  };
+}
+
+/** Work that others give the machine: runnable processes, averaged over the last minute. */
+export function loadAverage(): number {
+  return Number(readText("/proc/loadavg").split(" ")[0] ?? 0);
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
