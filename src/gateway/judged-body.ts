@@ -3,9 +3,10 @@
  * connection alive with blanks, and tells in the body whether it worked (CopyObject,
  * CompleteMultipartUpload), or for which keys (DeleteObjects).
  *
- * The body is relayed as it comes, but its last chunk only after the verdict: whoever has
- * the whole answer reads what it says. A client that leaves before does not keep
- * upstream from carrying the write out, so the rest is heard out without it.
+ * Blanks are relayed as they come, which is what they are for. From the document on, the last
+ * chunk is handed on only after the verdict, so that whoever has read the whole answer
+ * finds the cache settled. A client that leaves before does not keep upstream from carrying
+ * the write out, so the rest is heard out without it.
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
@@ -24,6 +25,7 @@ export class JudgedBody implements ByteSource {
   readonly #hearOut: (run: (signal: AbortSignal) => Promise<void>) => void;
   #seen: Uint8Array[] | undefined = [];
   #seenBytes = 0;
+  #hasBegun = false;
   /** What was read but not handed on yet; null: the end. */
   #held: Uint8Array | null | undefined;
   #reading: Promise<unknown> = Promise.resolve();
@@ -47,7 +49,9 @@ export class JudgedBody implements ByteSource {
     if (this.#held === undefined) this.#held = await this.#next();
     if (this.#isClosed) return null; // the rest is read by `#finish`
     const current = this.#held;
-    if (current !== null) this.#held = await this.#next();
+    if (current === null) return null;
+    this.#hasBegun ||= !isBlank(current);
+    this.#held = this.#hasBegun ? await this.#next() : undefined;
     return current;
   }
 
@@ -114,4 +118,8 @@ export class JudgedBody implements ByteSource {
     this.#seen = undefined;
     this.#verdict.giveUp();
   }
+}
+
+function isBlank(chunk: Uint8Array): boolean {
+  return chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09);
 }

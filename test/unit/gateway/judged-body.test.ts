@@ -48,11 +48,11 @@ function open(captureBytes = 100) {
   return { body, feed, told, running, stopping };
 }
 
-test("the last chunk is handed on after the verdict", async () => {
+test("blanks are handed on at once, the last chunk after the verdict", async () => {
   const { body, feed, told } = open();
   feed(" ");
-  feed("<Error/>");
   expect(text(await body.read())).toBe(" ");
+  feed("<Error/>");
   expect(told).toEqual([]);
   const last = body.read();
   feed(null);
