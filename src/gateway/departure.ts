@@ -69,8 +69,12 @@ export async function departOrRelay(
   };
   const fields = new Fields(answer.headers);
   const known = parts.cache.lookup(id, state.inbound.fields);
+  // The same bytes stored anew may have other headers; only the date tells.
   const isSame =
-    known !== undefined && known.etag === head.etag && known.sizeBytes === head.sizeBytes;
+    known !== undefined &&
+    known.etag === head.etag &&
+    known.lastModified === head.lastModified &&
+    known.sizeBytes === head.sizeBytes;
   const isKnown = isSame && parts.cache.isComplete(known);
   if (isKnown && parts.cache.isValid(permit)) {
     // Upstream sent what is stored already: renew the entry rather than write it again.

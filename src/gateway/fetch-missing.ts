@@ -19,21 +19,32 @@ import { partFetcher } from "./departure.ts";
 import type { ReadState } from "./exchange-state.ts";
 import type { Parts } from "./parts.ts";
 
-/** Undefined when the entry is of no use: it was dropped, and the object is to be fetched. */
+/**
+ * Undefined when the entry is of no use: it was dropped, and the object is to be fetched.
+ * "look-again" when a flight of the object has just ended: what it brought is stored now.
+ */
 export async function fetchMissingParts(
   state: ReadState,
   parts: Parts,
   entry: StoredObject,
   range: ByteRange,
-): Promise<Reply | undefined> {
+): Promise<Reply | "look-again" | undefined> {
   const { cache, flights, respond } = parts;
   if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
   state.reason = "missing_blocks";
   const flight = flights.find(entry.id) ?? extendingFlight(state, parts, entry);
-  if (flight?.hasEnded === true) await flight.settled;
-  if (flight === undefined || flight.hasEnded) return undefined;
+  if (flight?.hasEnded === true) {
+    await flight.settled;
+    return "look-again";
+  }
+  if (flight === undefined) return undefined;
   const opening = await flight.opening;
+  if (flight.hasEnded) {
+    await flight.settled;
+    return "look-again";
+  }
   if (opening.kind !== "object" || opening.head.etag !== entry.etag) return undefined;
+  if (!flight.canServe(range.start)) return undefined;
   const reader = flight.reader(range);
   try {
     const first = await reader.read();
@@ -51,6 +62,8 @@ export async function fetchMissingParts(
 function extendingFlight(state: ReadState, parts: Parts, entry: StoredObject): Flight | undefined {
   const { cache, flights, observer, blocks } = parts;
   const permit = cache.permit(entry.id);
+  // A write may have come since the entry was looked up; nothing may be built on it then.
+  if (cache.lookup(entry.id, state.inbound.fields)?.version !== entry.version) return undefined;
   const fill = cache.beginFill({
     permit,
     status: 206,

@@ -83,14 +83,25 @@ async function confirmed(
   return readAlone(state, parts, "MISS", "authz", { mayStore: true });
 }
 
+/** A flight can end between two looks, but not for ever. */
+const LOOKS_MAX = 3;
+
 /** The body of an entry is not all there: blocks of it were never fetched, or it is gone. */
 async function fetchAbsent(state: ReadState, parts: Parts, entry: StoredObject): Promise<Reply> {
   const { cache, respond } = parts;
-  const wanted = respond.wantedFrom(state, entry, entry.sizeBytes);
-  const isStored = cache.lookup(entry.id, state.inbound.fields)?.version === entry.version;
-  if (wanted !== undefined && isStored && cache.missing(entry, wanted).length > 0) {
-    const reply = await fetchMissingParts(state, parts, entry, wanted);
-    if (reply !== undefined) return reply;
+  let now: StoredObject | undefined = entry;
+  for (let look = 0; look < LOOKS_MAX && now !== undefined; look += 1) {
+    const wanted = respond.wantedFrom(state, now, now.sizeBytes);
+    if (wanted === undefined || cache.missing(now, wanted).length === 0) {
+      if (look === 0) break; // every part was stored, and yet it could not be read
+      const served = await serveEntry(state, parts, now);
+      if (served !== undefined) return served;
+      break;
+    }
+    const reply = await fetchMissingParts(state, parts, now, wanted);
+    if (reply === undefined) break;
+    if (reply !== "look-again") return reply;
+    now = cache.lookup(entry.id, state.inbound.fields);
   }
   return fetchMissing(state, parts, "body_gone");
 }

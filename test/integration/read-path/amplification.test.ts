@@ -1,13 +1,16 @@
 // Issue D, "Read amplification": what upstream sends, against what was asked for. The large objects
-// exist only as a pattern, so the sizes are the real ones.
+// exist only as a pattern, so the sizes are the real ones. HEAVY=1 reads as often as the issue says.
 
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../../src/base/random.ts";
 import { Pattern } from "../../support/scripted-upstream.ts";
-import { BUCKET, MIB, targetOf, World } from "./world.ts";
+import { BUCKET, MIB, World } from "./world.ts";
 
 const KIB = 1024;
 const GIB = 1024 * MIB;
+const IS_HEAVY = process.env["HEAVY"] === "1";
+const RANGES = IS_HEAVY ? 1000 : 150;
+const FOOTERS = IS_HEAVY ? 300 : 60;
 
 /** Reads `[start, end)` of `key` and checks every byte; answers X-Cache. */
 async function readRange(w: World, pattern: Pattern, key: string, start: number, end: number) {
@@ -25,24 +28,24 @@ test("random 64 KiB ranges of a cold 8 GiB object pull at most twice what is rea
   await w.teach(w.alice);
   const random = seededRandom(7);
   const before = w.upstream.bodyBytesSent;
-  const starts = Array.from({ length: 1000 }, () => random.below(8 * GIB - 64 * KIB));
+  const starts = Array.from({ length: RANGES }, () => random.below(8 * GIB - 64 * KIB));
   for (const start of starts) await readRange(w, pattern, "big", start, start + 64 * KIB);
   const pulled = w.upstream.bodyBytesSent - before;
-  expect(pulled / (1000 * 64 * KIB)).toBeLessThanOrEqual(2);
+  expect(pulled / (RANGES * 64 * KIB)).toBeLessThanOrEqual(2);
 
   // And they are kept: the same ranges again come from disk.
   const again = await Promise.all(
     starts.slice(0, 50).map((start) => readRange(w, pattern, "big", start, start + 64 * KIB)),
   );
   expect(again.filter((xCache) => xCache === "HIT").length).toBeGreaterThanOrEqual(45);
-}, 120_000);
+}, 600_000);
 
-test("100 KiB footers of 300 objects of 88 MiB pull at most twice what is read", async () => {
+test("100 KiB footers of many objects of 88 MiB pull at most twice what is read", async () => {
   await using w = await World.open({});
   const pattern = new Pattern(9);
   await w.teach(w.alice);
   const before = w.upstream.bodyBytesSent;
-  for (let index = 0; index < 300; index += 1) {
+  for (let index = 0; index < FOOTERS; index += 1) {
     const key = `set/part-${index}`;
     w.s3.putPattern(BUCKET, key, pattern, 88 * MIB);
     const answer = await w.alice.get(key, ["Range", `bytes=-${100 * KIB}`]);
@@ -50,9 +53,9 @@ test("100 KiB footers of 300 objects of 88 MiB pull at most twice what is read",
     expect(answer.body.length).toBe(100 * KIB);
     expect(pattern.matches(88 * MIB - 100 * KIB, answer.body)).toBe(true);
   }
-  const ratio = (w.upstream.bodyBytesSent - before) / (300 * 100 * KIB);
+  const ratio = (w.upstream.bodyBytesSent - before) / (FOOTERS * 100 * KIB);
   expect(ratio).toBeLessThanOrEqual(2);
-}, 120_000);
+}, 600_000);
 
 test("a large object read from beginning to end in ranges costs its bytes once", async () => {
   await using w = await World.open({});
@@ -65,4 +68,4 @@ test("a large object read from beginning to end in ranges costs its bytes once",
     await readRange(w, pattern, "seq", start, start + MIB);
   }
   expect((w.upstream.bodyBytesSent - before) / sizeBytes).toBeLessThanOrEqual(1.05);
-}, 120_000);
+}, 600_000);
