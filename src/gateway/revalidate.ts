@@ -11,6 +11,7 @@
 
 import type { Doubt } from "../cache/decision.ts";
 import type { Reply } from "../http/exchange.ts";
+import { Fields } from "../http/fields.ts";
 import { objectIdString } from "../s3/object-id.ts";
 import { s3Error } from "../s3/error.ts";
 import type { StoredObject } from "../storage/storage.ts";
@@ -21,6 +22,7 @@ import { fetchShared } from "./fetch-and-fill.ts";
 import { relayAnswer } from "./forward.ts";
 import type { Parts } from "./parts.ts";
 import type { StaleReason } from "./accounting.ts";
+import { overriddenHeaders } from "./representation.ts";
 import { errorOfFailure } from "./respond.ts";
 import { readAlone } from "./read-alone.ts";
 import { serveEntry } from "./serve-entry.ts";
@@ -86,6 +88,10 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
   if (answer.status === 304) {
     answer.body.close();
     observer.revalidation("not_modified");
+    if (isRewritten(entry, answer)) {
+      cache.forget(entry);
+      return fetchShared(state, parts, "REVALIDATED", "rewritten");
+    }
     const renewed = cache.isValid(permit)
       ? cache.refresh(entry, answer.headers, state.who.kind === "anonymous")
       : undefined;
@@ -106,7 +112,10 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
     observer.revalidation("updated");
     cache.forget(entry);
     flights.detach(entry.id);
-    if (method === "HEAD") return relayAnswer(state, parts, answer, "REVALIDATED");
+    if (method === "HEAD") {
+      const headers = overriddenHeaders(answer.headers, state.operation.overrides);
+      return relayAnswer(state, parts, { ...answer, headers }, "REVALIDATED");
+    }
     // The new version, in the representation the client asked for, and into the cache.
     const flight = flights.create();
     return departOrRelay(state, parts, flight, permit, answer, "REVALIDATED", "as-requested");
@@ -114,6 +123,15 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
   observer.revalidation("failed");
   forgetWhenGone(state, parts, answer);
   return relayAnswer(state, parts, answer, "MISS");
+}
+
+/**
+ * The same bytes were stored anew, perhaps with other metadata: a 304 does not bring those,
+ * but it tells the later date.
+ */
+function isRewritten(entry: StoredObject, notModified: UpstreamResponse): boolean {
+  const date = new Fields(notModified.headers).get("last-modified");
+  return date !== undefined && entry.lastModified !== undefined && date !== entry.lastModified;
 }
 
 /** Timeouts are told apart: they point to a slow upstream, the others to one that is gone. */
