@@ -341,6 +341,8 @@ function clientPairs({ credentials }: Config): ClientPair[] {
         : {
             accessKeyId: pair.upstreamAccessKeyId,
             secretAccessKey: pair.upstreamSecretAccessKey,
+            // A token belongs to the credentials that sign upstream, whichever these are.
+            sessionToken: pair.sessionToken,
           },
   }));
   const { accessKeyId, secretAccessKey, sessionToken } = credentials;
@@ -413,6 +415,9 @@ async function openStore(
   return openStorage({
     path: cache.diskPath,
     capacityBytes: cache.maxDiskUsageBytes === 0 ? undefined : cache.maxDiskUsageBytes,
+    policy: cache.evictionPolicy,
+    memoryBytes: cache.memoryBytes,
+    blockThresholdBytes: cache.blockThresholdBytes,
     ...(cache.maxConcurrentWrites > 0 ? { fillsMax: cache.maxConcurrentWrites } : {}),
     clock,
     random,
@@ -508,7 +513,7 @@ function createListeners(
       bufferedReplyBytes: server.bufferedReplyBytes,
     },
   };
-  const strict = createStrictListener(options);
+  const strict = createStrictListener({ ...options, engine: server.engine });
   if (server.readPort === 0) return [strict];
   return [strict, createZeroCopyListener({ ...options, port: Math.max(0, server.readPort) })];
 }
