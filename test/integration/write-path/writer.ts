@@ -34,8 +34,12 @@ export interface Write {
   readonly target: string;
   readonly headers?: readonly string[];
   readonly body?: string | Uint8Array;
+  /** Added after signing. */
+  readonly unsignedHeaders?: readonly string[];
   /** Default `plain`: the payload hash is waived. */
   readonly coding?: Coding;
+  /** What `x-amz-content-sha256` says, when it is not what the coding calls for. */
+  readonly payloadHash?: string;
   /** Data per aws-chunked chunk. */
   readonly chunkBytes?: number;
   /** Wrong signature of the second chunk, or wrong trailing checksum. */
@@ -43,6 +47,8 @@ export interface Write {
   /** How HTTP frames it; `none` announces nothing. Default `length`, none without a body. */
   readonly framing?: "length" | "chunked" | "none";
   readonly pair?: KeyPair | undefined;
+  /** `Host`, when it is to say more than where the gateway is. */
+  readonly host?: string;
   readonly isUnsigned?: boolean;
   readonly isPresigned?: boolean;
 }
@@ -75,7 +81,7 @@ export async function begin(world: World, write: Write): Promise<OpenWrite> {
   const lengthAt = ["Content-Length", ""];
   const headers = [
     "Host",
-    `127.0.0.1:${port}`,
+    write.host ?? `127.0.0.1:${port}`,
     ...(write.headers ?? []),
     ...codingFields.headers,
     ...(framing === "length" ? lengthAt : []),
@@ -90,7 +96,7 @@ export async function begin(world: World, write: Write): Promise<OpenWrite> {
       const url = { method, rawTarget: target, headers: headers.slice(0, 2), expiresSeconds: 900 };
       target = presign(url, signer, nowMs);
     } else {
-      const payloadHash = codingFields.payloadHash;
+      const payloadHash = write.payloadHash ?? codingFields.payloadHash;
       // The length is not signed: it depends on the signature when chunks are.
       const unsigned = withoutLength(headers);
       const signed = signRequest(
@@ -110,6 +116,7 @@ export async function begin(world: World, write: Write): Promise<OpenWrite> {
     scope: `${formatAmzDate(nowMs).slice(0, 8)}/auto/s3/aws4_request`,
   });
   let text = `${method} ${target} HTTP/1.1\r\n`;
+  fields = [...fields, ...(write.unsignedHeaders ?? [])];
   for (let at = 0; at < fields.length; at += 2) {
     const value = fields[at] === "Content-Length" ? String(coded.length) : fields[at + 1];
     text += `${fields[at]}: ${value}\r\n`;
