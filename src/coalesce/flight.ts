@@ -300,6 +300,7 @@ export class Flight {
     while (leg.isActive && leg.position < leg.end) {
       await this.#room(leg);
       if (!leg.isActive) return;
+      const askedAtMs = this.#seams.clock.monotonicMs();
       const chunk = await leg.source.read();
       if (!leg.isActive) return;
       if (chunk === null) {
@@ -310,7 +311,9 @@ export class Flight {
         leg.end = leg.position;
         return;
       }
-      leg.firstByteAtMs ??= this.#seams.clock.monotonicMs();
+      const nowMs = this.#seams.clock.monotonicMs();
+      if (leg.firstByteAtMs === undefined) leg.firstByteAtMs = nowMs;
+      else leg.waitedMs += nowMs - askedAtMs;
       await this.#take(leg, chunk);
     }
   }
@@ -357,9 +360,10 @@ export class Flight {
   #considerParallel(leg: Leg): void {
     if (this.#isParallel || leg.firstByteAtMs === undefined || !this.#canFetchParts()) return;
     const { parallelAfterMs, parallelLegs } = this.#seams.limits;
-    const elapsedMs = this.#seams.clock.monotonicMs() - leg.firstByteAtMs;
-    if (elapsedMs < parallelAfterMs || parallelLegs < 2) return;
-    const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * elapsedMs;
+    // Not the time since then: slow readers, the disk or a busy processor are not the line.
+    const { waitedMs } = leg;
+    if (waitedMs < parallelAfterMs || parallelLegs < 2) return;
+    const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * waitedMs;
     if (leftMs < Math.max(parallelAfterMs, this.#latencyMs * 4)) return;
     this.#isParallel = true;
     this.#startPieces(leg.position + this.#seams.limits.pieceBytes);

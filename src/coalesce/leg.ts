@@ -16,6 +16,8 @@ export class Leg {
   /** The next byte upstream will send on this leg. */
   position: number;
   isActive = true;
+  /** Time spent waiting for upstream to send, after the first byte: what the line itself takes. */
+  waitedMs = 0;
   /** Monotonic time of the first byte, for the rate. */
   firstByteAtMs: number | undefined;
 
