@@ -39,6 +39,10 @@ export interface DiskFile {
    */
   preallocate(sizeBytes: number): void;
   truncate(sizeBytes: number): void;
+  /**
+   * Gives the descriptor back, once reads and writes under way are through: closed any
+   * earlier, its number could name another file by the time the kernel looks at it.
+   */
   close(): void;
 }
 
@@ -131,7 +135,9 @@ export const systemDisk: Disk = {
 class SystemFile implements DiskFile {
   readonly path: string;
   readonly descriptor: number;
-  #isOpen = true;
+  #isClosing = false;
+  /** Asynchronous calls that the thread pool has not answered yet. */
+  #underWay = 0;
 
   constructor(path: string, descriptor: number) {
     this.path = path;
@@ -170,19 +176,10 @@ class SystemFile implements DiskFile {
   async read(target: Uint8Array, position: number): Promise<number> {
     let done = 0;
     while (done < target.length) {
-      const count = await new Promise<number>((resolve, reject) => {
-        fs.read(
-          this.descriptor,
-          target,
-          done,
-          target.length - done,
-          position + done,
-          (error, bytesRead) => {
-            if (error === null) resolve(bytesRead);
-            else reject(ioError(`cannot read ${this.path}`, error));
-          },
-        );
-      });
+      const from = done;
+      const count = await this.#call<number>("cannot read", (answer) =>
+        fs.read(this.descriptor, target, from, target.length - from, position + from, answer),
+      );
       if (count === 0) break;
       done += count;
     }
@@ -195,12 +192,10 @@ class SystemFile implements DiskFile {
     while (rest.length > 0) {
       const batch = rest.slice(0, IOV_MAX);
       const wanted = totalLength(batch);
-      const written = await new Promise<number>((resolve, reject) => {
-        fs.writev(this.descriptor, batch, at, (error, bytesWritten) => {
-          if (error === null) resolve(bytesWritten);
-          else reject(ioError(`cannot write ${this.path}`, error));
-        });
-      });
+      const from = at;
+      const written = await this.#call<number>("cannot write", (answer) =>
+        fs.writev(this.descriptor, batch, from, answer),
+      );
       // A short write is how a full volume announces itself; the next one says ENOSPC.
       if (written === 0 && wanted > 0) throw ioError(`cannot write ${this.path}`, undefined);
       at += written;
@@ -226,12 +221,9 @@ class SystemFile implements DiskFile {
     });
   }
 
-  sync(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fs.fdatasync(this.descriptor, (error) => {
-        if (error === null || error === undefined) resolve();
-        else reject(ioError(`cannot sync ${this.path}`, error));
-      });
+  async sync(): Promise<void> {
+    await this.#call<undefined>("cannot sync", (answer) => {
+      fs.fdatasync(this.descriptor, (error) => answer(error, undefined));
     });
   }
 
@@ -245,12 +237,45 @@ class SystemFile implements DiskFile {
   }
 
   close(): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    this.#attempt("cannot close", () => fs.closeSync(this.descriptor));
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    if (this.#underWay === 0) this.#closeNow();
+  }
+
+  #closeNow(): void {
+    try {
+      fs.closeSync(this.descriptor);
+    } catch (error) {
+      throw ioError(`cannot close ${this.path}`, error);
+    }
+  }
+
+  /** One asynchronous call of the file module, during which the descriptor stays open. */
+  async #call<T>(
+    what: string,
+    start: (answer: (error: Error | null | undefined, value: T) => void) => void,
+  ): Promise<T> {
+    this.#mustBeOpen();
+    this.#underWay += 1;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        start((error, value) => {
+          if (error === null || error === undefined) resolve(value);
+          else reject(ioError(`${what} ${this.path}`, error));
+        });
+      });
+    } finally {
+      this.#underWay -= 1;
+      if (this.#isClosing && this.#underWay === 0) this.#closeNow();
+    }
+  }
+
+  #mustBeOpen(): void {
+    if (this.#isClosing) throw ioError(`${this.path} is closed`, undefined);
   }
 
   #attempt<T>(what: string, run: () => T): T {
+    this.#mustBeOpen();
     try {
       return run();
     } catch (error) {

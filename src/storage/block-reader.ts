@@ -11,6 +11,7 @@ import { GatewayError } from "../base/errors.ts";
 import type { FileSlice } from "../http/exchange.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { BlockFiles, FileBody } from "./block-files.ts";
+import type { OpenFile } from "./open-files.ts";
 import type { StoredBody } from "./storage.ts";
 
 /** Up to this, bytes just read for checking are handed out instead of a slice. */
@@ -121,22 +122,43 @@ export class FileReader {
     };
   }
 
+  /** Over several files, all opened now: a body in use stays readable when its entry goes. */
   #stream(body: FileBody, range: ByteRange): ByteSource {
-    const source = this.#files.source(body.layout);
+    const { chunkBytes } = body.layout;
+    const firstChunk = Math.floor(range.start / chunkBytes);
+    const lastChunk = Math.floor((range.end - 1) / chunkBytes);
+    const open: OpenFile[] = [];
+    const release = (): void => {
+      for (const file of open.splice(0)) file.release();
+    };
+    try {
+      for (let chunk = firstChunk; chunk <= lastChunk; chunk += 1) {
+        open.push(this.#files.acquire(body.layout, chunk));
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
     let at = range.start;
     return {
       async read() {
-        if (at >= range.end) return null;
-        const bytes = new Uint8Array(Math.min(SMALL_BYTES, range.end - at));
-        if ((await source.read(bytes, at)) !== bytes.length) {
-          throw new RangeError("the file is shorter than its blocks");
+        if (at >= range.end) {
+          release();
+          return null;
         }
-        at += bytes.length;
+        const chunk = Math.floor(at / chunkBytes);
+        const file = open[chunk - firstChunk];
+        const length = Math.min(SMALL_BYTES, range.end - at, (chunk + 1) * chunkBytes - at);
+        const bytes = new Uint8Array(length);
+        if ((await file?.file.read(bytes, at - chunk * chunkBytes)) !== length) {
+          throw new GatewayError("corrupt_entry", "a file is shorter than its blocks");
+        }
+        at += length;
         return bytes;
       },
       close() {
         at = range.end;
-        source.close();
+        release();
       },
     };
   }

@@ -62,7 +62,11 @@ export async function bytesOf(body: StoredBody | undefined): Promise<Uint8Array 
     case "bytes":
       return body.bytes;
     case "stream":
-      return readAll(body.source, 2 ** 30);
+      try {
+        return await readAll(body.source, 2 ** 30);
+      } finally {
+        body.source.close();
+      }
     case "file": {
       const { descriptor, offsetBytes, lengthBytes } = body.file;
       const bytes = new Uint8Array(lengthBytes);
