@@ -92,10 +92,8 @@ export function fileSource(file: FileSlice): ByteSource {
   };
 }
 
-/** All of a slice in one piece. */
+/** All of a slice in one piece, from memory or from the disk. */
 export async function readWhole(file: FileSlice): Promise<Uint8Array> {
-  const first = readChunkNow(file, 0, file.lengthBytes);
-  if (first?.length === file.lengthBytes) return first;
   const whole = Buffer.allocUnsafeSlow(file.lengthBytes);
   for (let filled = 0; filled < whole.length;) {
     const chunk = readChunkNow(file, filled) ?? (await readChunk(file, filled));
