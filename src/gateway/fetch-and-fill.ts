@@ -2,10 +2,10 @@
  * A miss of somebody who may read: one upstream fetch per object, streamed to everybody
  * who asks meanwhile and into the cache at the same time.
  *
- * Opening a flight: the first reader's own request goes upstream when it asks for the
- * plain object, or for a part of it. Every further byte is asked for on behalf of that
- * reader, with the rights it has proven, guarded by `If-Match` so that one body never
- * mixes two versions.
+ * Opening a flight: the first reader's own request goes upstream when it asks for the plain
+ * object. A range is asked for on its behalf, in whole blocks, and so is every further
+ * byte: with the rights it has proven, guarded by `If-Match` so that one body never mixes
+ * two versions.
  */
 
 import { readWishes } from "../cache/decision.ts";
