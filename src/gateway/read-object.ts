@@ -77,10 +77,11 @@ async function confirmed(
 ): Promise<Reply> {
   const reply = await revalidate(state, parts, entry, because);
   if (reply !== "look-again") return reply;
-  // What is stored now may have been fetched for somebody else: a public entry may be private.
+  // What is stored now may have been fetched for somebody else: a public entry may be private,
+  // and a grant may have ended during the wait.
   const now = parts.cache.lookup(state.operation.id, state.inbound.fields);
   if (mayShare(state, parts, now)) return readAuthorized(state, parts, wishes, now);
-  return readAlone(state, parts, "MISS", "authz", { mayStore: true });
+  return learnFirst(state, parts, wishes);
 }
 
 /** A flight can end between two looks, but not for ever. */
