@@ -30,12 +30,19 @@ const COPIES_BYTES_MAX = 256 * 1024 * 1024;
 
 /** A body on its way upstream, and the copy of it. */
 export interface CopiedBody {
-  readonly body: ByteSource;
+  /** Null: there is none, which is all of an object of no bytes. */
+  readonly body: ByteSource | null;
   /** The object's bytes; undefined when they did not all pass, or were not valid. Frees the copy. */
   take(): Promise<Uint8Array | undefined>;
   /** Gives the copy up. */
   drop(): void;
 }
+
+const COPY_OF_NOTHING: CopiedBody = {
+  body: null,
+  take: async () => new Uint8Array(0),
+  drop: () => undefined,
+};
 
 export class BodyCopies {
   #heldBytes = 0;
@@ -43,7 +50,8 @@ export class BodyCopies {
   /** Undefined when the body is too large, or too much is held already. */
   begin(inbound: Inbound, lengthBytes: number): CopiedBody | undefined {
     const { body, fields } = inbound;
-    if (body === null || lengthBytes > COPY_BYTES_MAX) return undefined;
+    if (body === null) return lengthBytes === 0 ? COPY_OF_NOTHING : undefined;
+    if (lengthBytes > COPY_BYTES_MAX) return undefined;
     if (this.#heldBytes + lengthBytes > COPIES_BYTES_MAX) return undefined;
     this.#heldBytes += lengthBytes;
     let chunks: Uint8Array[] | undefined = [];

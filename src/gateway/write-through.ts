@@ -39,7 +39,7 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
     operation.carriesObject && length !== undefined
       ? parts.warmOnWrite?.begin(inbound, length)
       : undefined;
-  let body: ByteSource | undefined = copy?.body;
+  let body: ByteSource | null | undefined = copy?.body;
   let targets: WriteTargets;
   switch (operation.invalidates.kind) {
     case "object":
