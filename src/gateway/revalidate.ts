@@ -111,7 +111,10 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
   if (answer.status === 200) {
     observer.revalidation("updated");
     cache.forget(entry);
-    flights.detach(entry.id);
+    // A flight that is known to bring another version is joined by nobody any more.
+    const running = flights.find(entry.id);
+    const isOther = running?.head !== undefined && running.head.etag !== etagOf(answer);
+    if (isOther) flights.detach(entry.id, running);
     if (method === "HEAD") {
       const headers = overriddenHeaders(answer.headers, state.operation.overrides);
       return relayAnswer(state, parts, { ...answer, headers }, "REVALIDATED");
@@ -132,6 +135,10 @@ async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Pro
 function isRewritten(entry: StoredObject, notModified: UpstreamResponse): boolean {
   const date = new Fields(notModified.headers).get("last-modified");
   return date !== undefined && entry.lastModified !== undefined && date !== entry.lastModified;
+}
+
+function etagOf(answer: UpstreamResponse): string | undefined {
+  return new Fields(answer.headers).get("etag");
 }
 
 /** Timeouts are told apart: they point to a slow upstream, the others to one that is gone. */
