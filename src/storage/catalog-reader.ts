@@ -41,6 +41,8 @@ export interface StoreSummary {
   readonly counters: ReadonlyMap<string, number>;
   /** The process that has the store open, as far as it said. */
   readonly owner: Owner | undefined;
+  /** Catalog shards that could not be read and are not counted. */
+  readonly unreadableShards: number;
 }
 
 /** One entry, as the catalog has it. */
@@ -53,11 +55,24 @@ export interface InspectedEntry {
   readonly diskBytes: number;
 }
 
+/** One entry as a listing shows it. */
+export interface ListedEntry {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly tier: Tier;
+  readonly version: number;
+  readonly isComplete: boolean;
+  /** Bytes it takes on the volume outside of the catalog. */
+  readonly diskBytes: number;
+}
+
 export interface CatalogReader {
   /** Counts and sizes; costs a few milliseconds however large the store is. */
   summary(): StoreSummary;
   /** Ids in a bucket whose key starts with `prefix`, in key order within a shard. */
   list(bucket: string, prefix: string): Iterable<ObjectId>;
+  /** What is stored of a bucket under keys that start with `prefix`, by key (as bytes). */
+  entries(bucket: string, prefix: string): Iterable<ListedEntry>;
   inspect(id: ObjectId): InspectedEntry | undefined;
   close(): void;
 }
@@ -78,7 +93,6 @@ export function openCatalogReader(folder: string): CatalogReader | undefined {
     const shards: Database[] = [];
     for (let index = 0; index < state.shardCount; index += 1) {
       const path = join(folder, "catalog", `${index.toString(16).padStart(2, "0")}.db`);
-      if (!existsSync(path)) continue;
       const shard = openReadOnly(path);
       shards.push(shard);
       opened.push(shard);
@@ -109,18 +123,18 @@ class Reader implements CatalogReader {
     );
     const buckets = new Map<string, { entries: number; logicalBytes: number }>();
     let physicalBytes = databaseBytes(join(this.#folder, "control.db")) + this.#segmentBytes();
+    let unreadableShards = 0;
     for (const shard of this.#shards) {
       physicalBytes += databaseBytes(shard.filename);
-      const totals = shard
-        .query<{ name: string; tier: number; entries: number; bytes: number; disk: number }, []>(
-          "SELECT name, tier, entries, bytes, disk FROM total JOIN bucket ON bucket.id = total.bucket",
-        )
-        .all();
-      for (const { name, tier: index, entries, bytes, disk } of totals) {
-        const tier = TIERS[index] ?? "inline";
-        if (tier === "file") physicalBytes += disk;
-        addTo(tiers, tier, entries, bytes);
-        if (entries > 0) addTo(buckets, name, entries, bytes);
+      try {
+        for (const { name, tier: index, entries, bytes, disk } of totalsOf(shard)) {
+          const tier = TIERS[index] ?? "inline";
+          if (tier === "file") physicalBytes += disk;
+          addTo(tiers, tier, entries, bytes);
+          if (entries > 0) addTo(buckets, name, entries, bytes);
+        }
+      } catch {
+        unreadableShards += 1; // the server will set it up anew; the rest is worth showing
       }
     }
     return {
@@ -128,14 +142,21 @@ class Reader implements CatalogReader {
       buckets: [...buckets].map(([bucket, sums]) => ({ bucket, ...sums })),
       physicalBytes,
       capacityBytes: this.#state.capacityBytes > 0 ? this.#state.capacityBytes : undefined,
-      counters: new Map(
-        this.#control
-          .query<{ name: string; value: number }, []>("SELECT name, value FROM counter")
-          .all()
-          .map(({ name, value }) => [name, value]),
-      ),
+      counters: this.#counters(),
       owner: readOwner(this.#folder),
+      unreadableShards,
     };
+  }
+
+  #counters(): Map<string, number> {
+    try {
+      const rows = this.#control
+        .query<{ name: string; value: number }, []>("SELECT name, value FROM counter")
+        .all();
+      return new Map(rows.map(({ name, value }) => [name, value]));
+    } catch {
+      return new Map();
+    }
   }
 
   #segmentBytes(): number {
@@ -161,6 +182,34 @@ class Reader implements CatalogReader {
         if (!wanted.equals(key.subarray(0, wanted.length))) break;
         yield { bucket, key: Buffer.from(key).toString() };
       }
+    }
+  }
+
+  *entries(bucket: string, prefix: string): Iterable<ListedEntry> {
+    const wanted = Buffer.from(prefix);
+    const streams = this.#shards.map((shard) =>
+      shard
+        .query<ListedRow, [string, Uint8Array]>(
+          "SELECT name.key, size, tier, version, flags, disk, place FROM name " +
+            "JOIN object ON object.h = name.h AND object.bucket = name.bucket " +
+            "WHERE name.bucket = (SELECT id FROM bucket WHERE name = ?) AND key >= ? ORDER BY key",
+        )
+        .iterate(bucket, wanted),
+    );
+    const segments = new SegmentFolder(this.#folder);
+    for (const row of inKeyOrder(streams)) {
+      if (!wanted.equals(row.key.subarray(0, wanted.length))) break;
+      const tier = TIERS[row.tier] ?? "inline";
+      // Evicted, and not swept yet: a miss.
+      if (tier === "segment" && segments.pathOf(row.place) === undefined) continue;
+      yield {
+        key: Buffer.from(row.key).toString(),
+        sizeBytes: row.size,
+        tier,
+        version: row.version,
+        isComplete: (row.flags & FLAG_COMPLETE) !== 0,
+        diskBytes: row.disk,
+      };
     }
   }
 
@@ -208,6 +257,80 @@ class Reader implements CatalogReader {
     this.#control.close();
     for (const shard of this.#shards) shard.close();
   }
+}
+
+interface TotalRow {
+  readonly name: string;
+  readonly tier: number;
+  readonly entries: number;
+  readonly bytes: number;
+  readonly disk: number;
+}
+
+function totalsOf(shard: Database): TotalRow[] {
+  return shard
+    .query<TotalRow, []>(
+      "SELECT name, tier, entries, bytes, disk FROM total JOIN bucket ON bucket.id = total.bucket",
+    )
+    .all();
+}
+
+/** The segment files of a store that may be in use: the list is made again when an id is unknown. */
+class SegmentFolder {
+  readonly #folder: string;
+  #paths = new Map<number, string>();
+  readonly #gone = new Set<number>();
+
+  constructor(folder: string) {
+    this.#folder = join(folder, "segments");
+  }
+
+  pathOf(id: number): string | undefined {
+    if (!this.#paths.has(id) && !this.#gone.has(id)) {
+      this.#list();
+      if (!this.#paths.has(id)) this.#gone.add(id); // ids are never given out twice
+    }
+    return this.#paths.get(id);
+  }
+
+  #list(): void {
+    this.#paths = new Map();
+    for (const file of existsSync(this.#folder) ? readdirSync(this.#folder) : []) {
+      const name = parseSegmentName(file);
+      if (name !== undefined) this.#paths.set(name.id, join(this.#folder, file));
+    }
+  }
+}
+
+/** Merges rows that come in key order from every shard. */
+function* inKeyOrder(streams: readonly Iterable<ListedRow>[]): Generator<ListedRow> {
+  const sources = streams.map((stream) => stream[Symbol.iterator]());
+  const heads = sources.map((source) => source.next());
+  for (;;) {
+    let first: number | undefined;
+    let firstRow: ListedRow | undefined;
+    for (const [index, head] of heads.entries()) {
+      if (head.done === true) continue;
+      if (firstRow === undefined || Buffer.compare(head.value.key, firstRow.key) < 0) {
+        first = index;
+        firstRow = head.value;
+      }
+    }
+    if (first === undefined || firstRow === undefined) return;
+    yield firstRow;
+    const source = sources[first];
+    if (source !== undefined) heads[first] = source.next();
+  }
+}
+
+interface ListedRow {
+  readonly key: Uint8Array;
+  readonly size: number;
+  readonly tier: number;
+  readonly version: number;
+  readonly flags: number;
+  readonly disk: number;
+  readonly place: number;
 }
 
 interface InspectedRow {

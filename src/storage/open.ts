@@ -20,6 +20,7 @@ export {
   type BucketSummary,
   type CatalogReader,
   type InspectedEntry,
+  type ListedEntry,
   type StoreSummary,
   type TierSummary,
 } from "./catalog-reader.ts";
