@@ -1,0 +1,219 @@
+/**
+ * The hit path without the kernel: the whole program in this process, with a socket that only takes
+ * what is written. What is left is our own work, parsing, signature, look-up, headers, metrics, log,
+ * and it can be measured on a busy machine, because the time of the thread on its core is what counts,
+ * and the fastest batch of many is the one nobody disturbed. Garbage collection on other threads and the
+ * system calls of a real socket are not in it.
+ *
+ *     bun scripts/bench/micro.ts [--seconds N] [--only NAME]
+ *     bun --cpu-prof scripts/bench/micro.ts --only "GET 1 KiB"      where the microseconds go
+ *
+ * It reaches the engine through `Bun.listen`, which it watches while the app starts: so nothing in the
+ * program is rearranged to be measured.
+ */
+
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+
+import { createApp } from "../../src/app.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { LineWriter } from "../../src/observability/line-writer.ts";
+import { createLog } from "../../src/observability/log.ts";
+import { CLIENT } from "./credentials.ts";
+import { BUCKET, KIB, rawTargetOf, upload } from "./data-set.ts";
+import type { DataSet, ObjectClass } from "./data-set.ts";
+import { prepareHeads } from "./load/heads.ts";
+import type { PlannedRequest } from "./load/plan.ts";
+import { median } from "./measurement.ts";
+import { threadTimeNs } from "./thread-time.ts";
+
+const { values: args } = parseArgs({
+  options: { seconds: { type: "string", default: "2" }, only: { type: "string" } },
+});
+
+const BATCH = 200;
+
+/** The callbacks of a listening socket, as `Bun.listen` was given them. */
+type Handlers = Required<Pick<Bun.SocketHandler, "open" | "data">>;
+
+/** A connection whose peer takes everything at once. */
+class SinkSocket {
+  data: unknown = undefined;
+  readonly remoteAddress = "127.0.0.1";
+  writtenBytes = 0;
+  lastWrite: Uint8Array | string = "";
+
+  write(bytes: Uint8Array | string): number {
+    this.lastWrite = bytes;
+    this.writtenBytes += bytes.length;
+    return bytes.length;
+  }
+  setNoDelay(): void {}
+  pause(): void {}
+  resume(): void {}
+  flush(): void {}
+  cork(run: () => void): void {
+    run();
+  }
+  end(): void {}
+  shutdown(): void {}
+  terminate(): void {}
+}
+
+/** Calls `start` and answers with the handlers of the first socket it listened on. */
+async function watchListen(start: () => Promise<unknown>): Promise<Handlers> {
+  const original = Bun.listen;
+  let found: Handlers | undefined;
+  Object.assign(Bun, {
+    listen: (options: { socket: Handlers }) => {
+      found ??= options.socket;
+      return original(options as Parameters<typeof original>[0]);
+    },
+  });
+  try {
+    await start();
+  } finally {
+    Object.assign(Bun, { listen: original });
+  }
+  if (found === undefined) throw new Error("the S3 port is not served by the own engine");
+  return found;
+}
+
+interface Timing {
+  readonly fastestUs: number;
+  readonly medianUs: number;
+}
+
+/** Feeds the requests in turn, one at a time, and times batches of them. */
+async function time(handlers: Handlers, requests: readonly PlannedRequest[], hostField: string) {
+  const heads = prepareHeads({ requests, hostField, credentials: CLIENT }, Date.now());
+  const messages = requests.map((_, index) =>
+    heads.bytes.subarray(heads.offsets[index], heads.offsets[index + 1]),
+  );
+  const sink = new SinkSocket();
+  const socket = sink as unknown as Bun.Socket<unknown>;
+  await handlers.open(socket);
+  const perRequestUs: number[] = [];
+  const endNs = Bun.nanoseconds() + Number(args.seconds) * 1e9;
+  let next = 0;
+  while (Bun.nanoseconds() < endNs) {
+    const startNs = threadTimeNs();
+    for (let count = 0; count < BATCH; count += 1) {
+      const message = messages[next % messages.length];
+      next += 1;
+      // The engine may keep what it was given, so it gets bytes of its own, as from a socket.
+      if (message !== undefined) void handlers.data(socket, Buffer.from(message));
+    }
+    perRequestUs.push((threadTimeNs() - startNs) / 1000 / BATCH);
+    await Bun.sleep(0); // timers and promises of the program get their turn, outside the batch
+  }
+  const expectedBytes =
+    requests.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / requests.length;
+  if (requests[0]?.method === "GET" && sink.writtenBytes / next < expectedBytes) {
+    const start = Buffer.from(sink.lastWrite as Uint8Array).toString("latin1", 0, 300);
+    throw new Error(`not every answer was complete in its own turn; the last write was ${start}`);
+  }
+  const warm = perRequestUs.slice(Math.floor(perRequestUs.length / 3));
+  const timing: Timing = { fastestUs: Math.min(...warm), medianUs: median(warm) };
+  return timing;
+}
+
+const one = (prefix: string, sizeBytes: number): ObjectClass => ({ prefix, sizeBytes, count: 50 });
+const objects = {
+  "1k": one("1k", KIB),
+  "16k": one("16k", 16 * KIB),
+  "100k": one("100k", 100 * KIB),
+};
+
+function requestsOf(
+  { prefix, sizeBytes, count }: ObjectClass,
+  more: Partial<PlannedRequest> = {},
+): PlannedRequest[] {
+  return Array.from({ length: count }, (_, index) => ({
+    method: "GET" as const,
+    rawTarget: rawTargetOf({ prefix, sizeBytes, count }, index),
+    sizeBytes,
+    group: "all",
+    ...more,
+  }));
+}
+
+const CASES: Readonly<Record<string, readonly PlannedRequest[]>> = {
+  "GET 1 KiB": requestsOf(objects["1k"]),
+  "GET 16 KiB": requestsOf(objects["16k"]),
+  "GET 100 KiB": requestsOf(objects["100k"]),
+  "GET range of 1 KiB in 100 KiB": requestsOf(objects["100k"], {
+    range: "bytes=4096-5119",
+    sizeBytes: KIB,
+  }),
+  "HEAD 1 KiB": requestsOf(objects["1k"], { method: "HEAD" }),
+};
+
+const folder = mkdtempSync(join(tmpdir(), "tag-micro-"));
+mkdirSync(join(folder, "origin"));
+const loaded = await loadConfig({
+  env: {
+    TAG_SERVER_ENGINE: "own",
+    TAG_HTTP_PORT: "0",
+    TAG_READ_PORT: "0",
+    TAG_BIND_IP: "127.0.0.1",
+    TAG_CACHE_DISK_PATH: join(folder, "cache"),
+    TAG_UPSTREAM_ENDPOINT: pathToFileURL(join(folder, "origin")).href,
+  },
+  cwd: folder,
+  isSearching: false,
+});
+if (loaded.kind === "failed") throw new Error(JSON.stringify(loaded.problems));
+let loggedBytes = 0;
+const lines = new LineWriter({
+  clock: systemClock,
+  write: (text) => {
+    loggedBytes += text.length;
+  },
+});
+const log = createLog({ level: "info", format: "json", clock: systemClock, write: lines.write });
+const app = await createApp(loaded.config, { log });
+try {
+  let port = 0;
+  const handlers = await watchListen(async () => {
+    port = (await app.start()).httpPort;
+  });
+  await upload(objects as unknown as DataSet, port);
+  const hostField = `127.0.0.1:${port}`;
+  const fill = Object.values(objects).flatMap((objectClass) => requestsOf(objectClass));
+  for (let pass = 0; pass < 3; pass += 1) {
+    for (const { rawTarget } of fill) {
+      const heads = prepareHeads(
+        {
+          requests: [{ method: "GET", rawTarget, sizeBytes: 0, group: "" }],
+          hostField,
+          credentials: CLIENT,
+        },
+        Date.now(),
+      );
+      const fields = [...heads.bytes.toString("latin1").matchAll(/^([\w-]+): (.*)\r$/gm)];
+      const headers = new Headers(
+        fields.map(([, name = "", value = ""]): [string, string] => [name, value]),
+      );
+      await (await fetch(`http://${hostField}${rawTarget}`, { headers })).arrayBuffer();
+    }
+    await Bun.sleep(100);
+  }
+  console.log(`bucket ${BUCKET}, ${BATCH} requests per batch, µs per request`);
+  for (const [name, requests] of Object.entries(CASES)) {
+    if (args.only !== undefined && args.only !== name) continue;
+    const { fastestUs, medianUs } = await time(handlers, requests, hostField);
+    console.log(
+      `${name.padEnd(32)} fastest ${fastestUs.toFixed(2)}  median ${medianUs.toFixed(2)}`,
+    );
+  }
+  if (loggedBytes === 0) throw new Error("nothing was logged: that was not the whole program");
+} finally {
+  await app.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(0);

@@ -1,0 +1,180 @@
+/**
+ * Where the microseconds of a hit go.
+ *
+ *     bun scripts/bench/profile.ts [--case "GET 1 KiB"] [--seconds N] [--top N] [--publish]
+ *     bun scripts/bench/profile.ts --live [--engine node|own]
+ *
+ * By default it samples micro.ts: the whole program without the kernel, which is what we can change.
+ * `--live` starts origin and server like the benchmark does and records the server with perf under the load
+ * of signed hits; that shows what share is ours, what Bun's and what the kernel's (compiled JavaScript has
+ * no names there). `--publish` writes the flame graph
+ * into docs/benchmarks.
+ */
+
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { freePort, onCore } from "./child.ts";
+import { startTag } from "./contenders/tag.ts";
+import { CLIENT } from "./credentials.ts";
+import { QUICK_DATA, upload } from "./data-set.ts";
+import type { DataSet } from "./data-set.ts";
+import { drawFlameGraph } from "./flame-graph.ts";
+import type { LoadPlan, LoadResult } from "./load/plan.ts";
+import { OriginServer } from "./origin.ts";
+import { CLIENT_CORE, SERVER_CORE } from "./runner.ts";
+import { below, shares, stacksOfCpuProfile, stacksOfPerfScript } from "./stacks.ts";
+import type { Stacks } from "./stacks.ts";
+import { reads } from "./workload.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const PICTURES = join(ROOT, "docs/benchmarks");
+
+const { values: args } = parseArgs({
+  options: {
+    case: { type: "string", default: "GET 1 KiB" },
+    seconds: { type: "string", default: "10" },
+    top: { type: "string", default: "40" },
+    live: { type: "boolean", default: false },
+    engine: { type: "string" },
+    publish: { type: "boolean", default: false },
+  },
+});
+
+/** What was sampled, and what all of it is worth per request. */
+interface Profile {
+  readonly stacks: Stacks;
+  readonly usPerRequest: number;
+  readonly title: string;
+  readonly file: string;
+}
+
+async function profileMicro(folder: string): Promise<Profile> {
+  const child = Bun.spawn(
+    [
+      process.execPath,
+      "--cpu-prof",
+      "--cpu-prof-interval=100",
+      `--cpu-prof-dir=${folder}`,
+      join(import.meta.dir, "micro.ts"),
+      `--only=${args.case}`,
+      `--seconds=${args.seconds}`,
+    ],
+    { stdout: "pipe", stderr: "inherit" },
+  );
+  const output = await child.stdout.text();
+  if ((await child.exited) !== 0) throw new Error("micro.ts failed");
+  const medianUs = Number(/median ([\d.]+)/.exec(output)?.[1]);
+  const file = readdirSync(folder).find((name) => name.endsWith(".cpuprofile"));
+  if (file === undefined || Number.isNaN(medianUs)) throw new Error(`no profile: ${output}`);
+  const everything = stacksOfCpuProfile(await Bun.file(join(folder, file)).text(), ROOT);
+  return {
+    stacks: below(everything, (frame) => frame.startsWith("onData src/server/http1/")),
+    usPerRequest: medianUs,
+    title: `${args.case}, hit: ${medianUs.toFixed(1)} µs without the kernel`,
+    file: "flame-hit.svg",
+  };
+}
+
+async function profileLive(folder: string): Promise<Profile> {
+  const small = QUICK_DATA["1k"];
+  const place = {
+    root: join(folder, "origin"),
+    port: await freePort(),
+    core: CLIENT_CORE,
+    logPath: join(folder, "origin.log"),
+  };
+  const plain = { latencyMs: 0, bandwidthBytesPerSecond: undefined };
+  const origin = await OriginServer.start(plain, place);
+  await upload({ "1k": small } as unknown as DataSet, origin.port);
+  const home = join(folder, "tag");
+  mkdirSync(home);
+  const server = await startTag(
+    {
+      command: [process.execPath, join(ROOT, "src/main.ts")],
+      name: "tag",
+      readName: undefined,
+      engine: args.engine,
+    },
+    { folder: home, core: SERVER_CORE, originPort: origin.port },
+  );
+  try {
+    const [endpoint] = server.endpoints;
+    if (endpoint === undefined) throw new Error("no endpoint");
+    const load = (durationMs: number) =>
+      runLoad({
+        host: endpoint.host,
+        port: endpoint.port,
+        hostField: `${endpoint.host}:${endpoint.port}`,
+        credentials: CLIENT,
+        connections: 32,
+        batch: 1,
+        requests: reads(small),
+        pace: { kind: "closed" },
+        end: { kind: "time", warmupMs: 0, durationMs },
+        readEvery: 16,
+        watchedPids: server.pids,
+      });
+    await load(Number(args.seconds) * 1000);
+    const data = join(folder, "perf.data");
+    const recorder = Bun.spawn(
+      ["perf", "record", "-k", "mono", "-e", "cpu-clock", "-F", "1999", "-g"].concat(
+        "-o",
+        data,
+        "-p",
+        server.pids.join(","),
+      ),
+      { stdout: "ignore", stderr: "ignore" },
+    );
+    await Bun.sleep(300);
+    const { requests, serverCpuMs } = await load(Number(args.seconds) * 1000);
+    recorder.kill("SIGINT");
+    await recorder.exited;
+    const script = Bun.spawnSync(["perf", "script", "-i", data, "-F", "comm,ip,sym,dso"], {
+      stderr: "ignore",
+    });
+    const usPerRequest = (serverCpuMs * 1000) / requests;
+    return {
+      stacks: stacksOfPerfScript(script.stdout.toString()),
+      usPerRequest,
+      title: `Hit of 1 KiB on the S3 port: ${usPerRequest.toFixed(1)} µs with the kernel`,
+      file: "flame-hit-live.svg",
+    };
+  } finally {
+    await server.stop();
+    await origin.stop();
+  }
+}
+
+async function runLoad(plan: LoadPlan): Promise<LoadResult> {
+  const command = [process.execPath, join(import.meta.dir, "load/worker.ts")];
+  const child = Bun.spawn(onCore({ command, core: CLIENT_CORE }), {
+    stdin: new Blob([JSON.stringify(plan)]),
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  return JSON.parse(await child.stdout.text()) as LoadResult;
+}
+
+const folder = mkdtempSync(join(tmpdir(), "tag-profile-"));
+try {
+  const { stacks, usPerRequest, title, file } = await (args.live
+    ? profileLive(folder)
+    : profileMicro(folder));
+  console.log(`${title}\n\n   self   with callees`);
+  for (const { name, self, inclusive } of shares(stacks).slice(0, Number(args.top))) {
+    const us = (share: number) => (share * usPerRequest).toFixed(2).padStart(7);
+    console.log(`${us(self)} ${us(inclusive)} µs  ${name}`);
+  }
+  const svg = drawFlameGraph(stacks, {
+    title,
+    describe: (share) => `${(share * usPerRequest).toFixed(2)} µs`,
+  });
+  const path = join(args.publish ? PICTURES : join(ROOT, "dist/bench"), file);
+  await Bun.write(path, svg);
+  console.log(`\n${path}`);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
