@@ -1,0 +1,173 @@
+/**
+ * What the gateway does to S3: runs the public suite ceph/s3-tests against a server, then the
+ * same tests through a gateway in front of it, and compares test by test.
+ *
+ *     bun scripts/compat.ts --suite DIR                      S3TEST_CONF names server and users
+ *     bun scripts/compat.ts --suite DIR --server ceph        or versity: starts one (scripts/compat)
+ *     bun scripts/compat.ts --suite DIR --server origin      the dev origin, in transparent mode
+ *
+ *     --python PROGRAM   a Python that has the suite's requirements (default python3)
+ *     --gateway COMMAND  default `bun src/main.ts`; `dist/tag` tests the compiled program
+ *     --region NAME      of the server, for the gateway's signatures (default us-east-1)
+ *     --only EXPRESSION  as `pytest -k`
+ *     --out DIR          for tables and logs (default dist/compat)
+ *     --accept           writes the result into the repository: the table in
+ *                        docs/s3-compatibility.md and the pass list of the dev origin
+ *
+ * The suite is not part of this repository: DIR is a checkout of it. TAG_… variables are passed on
+ * to the gateway. Exits 1 when a test passes directly and not through the gateway, or when a test
+ * of the pass list does not pass.
+ */
+
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+import { compare, fullTable, lossesOf, summaryTable, tally } from "./compat/comparison.ts";
+import { parsePassList, regressionsOf, renderPassList } from "./compat/pass-list.ts";
+import { replaceSection } from "./compat/section.ts";
+import type { Server } from "./compat/process.ts";
+import { existingServer, startGateway, STARTERS } from "./compat/servers.ts";
+import { runSuite, suiteRevision } from "./compat/suite.ts";
+import type { SuiteResults, TestResult } from "./compat/suite.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const DOCUMENT = join(ROOT, "docs/s3-compatibility.md");
+/** What must pass through the gateway in front of the dev origin. */
+const PASS_LIST = join(ROOT, "test/conformance/s3-tests-dev-origin.txt");
+
+const OPTIONS = {
+  suite: { type: "string" },
+  server: { type: "string" },
+  python: { type: "string", default: "python3" },
+  gateway: { type: "string", default: `${process.execPath} ${join(ROOT, "src/main.ts")}` },
+  region: { type: "string", default: "us-east-1" },
+  only: { type: "string" },
+  out: { type: "string", default: join(ROOT, "dist/compat") },
+  accept: { type: "boolean", default: false },
+} as const;
+
+/** What is run, and what came of it. */
+interface Report {
+  /** The server as `--server` names it: for file names and the section of the document. */
+  readonly label: string;
+  readonly server: string;
+  readonly suiteRevision: string;
+  readonly direct: SuiteResults;
+  readonly through: SuiteResults;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: OPTIONS });
+  if (values.suite === undefined) throw new Error("--suite DIR: where is ceph/s3-tests?");
+  const suite = resolve(values.suite);
+  const out = resolve(values.out);
+  await mkdir(out, { recursive: true });
+  const label = values.server ?? "existing";
+
+  const run = (conf: string, side: "direct" | "through"): Promise<SuiteResults> =>
+    runSuite({
+      suite,
+      python: values.python,
+      conf,
+      folder: out,
+      label: `${label}-${side}`,
+      only: values.only,
+      onResult: (result, count) => showResult(side, result, count),
+    });
+
+  const folder = await mkdtemp(join(tmpdir(), "tag-compat-"));
+  try {
+    await using server = await startServer(values.server, folder);
+    const mode = server.proxyAccess === undefined ? "signing" : "transparent";
+    console.log(`${server.name}, and the gateway before it in ${mode} mode`);
+    const direct = await run(server.conf, "direct");
+    await using gateway = await startGateway(
+      values.gateway.split(" "),
+      server,
+      folder,
+      values.region,
+    );
+    const through = await run(gateway.conf, "through");
+    await Bun.write(join(out, `${label}-gateway.log`), gateway.log());
+    const report: Report = {
+      label,
+      server: server.name,
+      suiteRevision: await suiteRevision(suite),
+      direct,
+      through,
+    };
+    await writeTables(out, report);
+    if (values.accept) await accept(report);
+    return await judge(report);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function startServer(name: string | undefined, folder: string): Promise<Server> {
+  if (name === undefined) {
+    const conf = process.env["S3TEST_CONF"];
+    if (conf === undefined) throw new Error("which server? S3TEST_CONF=FILE or --server NAME");
+    return existingServer(await Bun.file(conf).text());
+  }
+  const start = STARTERS[name];
+  if (start === undefined) {
+    throw new Error(`--server ${name}: one of ${Object.keys(STARTERS).join(", ")}`);
+  }
+  return start(join(folder, name));
+}
+
+const PROGRESS_EVERY = 50;
+
+function showResult(side: string, { name, outcome, because }: TestResult, count: number): void {
+  if (outcome === "failed") console.log(`  ${side} failed: ${name}: ${because.split("\n")[0]}`);
+  if (count % PROGRESS_EVERY === 0) console.log(`  ${side}: ${count} tests`);
+}
+
+/** The tables for reading and the same for programs. */
+async function writeTables(out: string, report: Report): Promise<void> {
+  const tests = compare(report.direct, report.through);
+  const { label, suiteRevision: revision, server } = report;
+  const heading = `# ceph/s3-tests ${revision}: ${server}, directly and through the gateway`;
+  const markdown = [heading, summaryTable(tests), fullTable(tests)].join("\n\n");
+  await Bun.write(join(out, `${label}.md`), `${markdown}\n`);
+  const json = { server, suiteRevision: revision, tests };
+  await Bun.write(join(out, `${label}.json`), `${JSON.stringify(json, null, 2)}\n`);
+  console.log(`\n${summaryTable(tests)}\n\nEvery test: ${join(out, `${label}.md`)}`);
+}
+
+/** Writes what this run found into the repository, as what is expected from now on. */
+async function accept(report: Report): Promise<void> {
+  const tests = compare(report.direct, report.through);
+  const { label, suiteRevision: revision, server, through } = report;
+  const about = `ceph/s3-tests at ${revision}, directly against ${server} and through the gateway:`;
+  const document = await Bun.file(DOCUMENT).text();
+  const section = `${about}\n\n${summaryTable(tests)}`;
+  await Bun.write(DOCUMENT, replaceSection(document, `compat ${label}`, section));
+  if (label === "origin") {
+    const lines = [
+      `Tests of ceph/s3-tests ${revision} that pass through the gateway in front of the dev origin.`,
+      "Written by scripts/compat.ts --server origin --accept.",
+    ];
+    await Bun.write(PASS_LIST, renderPassList(lines, through));
+  }
+}
+
+async function judge({ label, direct, through }: Report): Promise<number> {
+  const losses = lossesOf(compare(direct, through));
+  for (const { name, because } of losses) console.log(`lost: ${name}: ${because}`);
+  const list = label === "origin" ? parsePassList(await Bun.file(PASS_LIST).text()) : [];
+  const regressions = regressionsOf(list, through);
+  for (const name of regressions) console.log(`regression: ${name}`);
+  console.log(`directly ${tally(direct)}; through ${tally(through)}; ${losses.length} lost`);
+  return losses.length + regressions.length > 0 ? 1 : 0;
+}
+
+if (import.meta.main) {
+  process.exitCode = await main().catch((error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  });
+}
