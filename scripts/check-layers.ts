@@ -32,7 +32,7 @@ const ROWS: readonly (readonly string[])[] = [
  * command line and the composition root.
  */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
-  server: ["listener.ts", "ops.ts"],
+  server: ["listener.ts", "ops.ts", "admin.ts"],
   gateway: ["gateway.ts"],
   auth: ["auth.ts"],
   cache: ["cache.ts", "decision.ts", "entry.ts"],

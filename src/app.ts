@@ -44,7 +44,15 @@ import { createRequestMeter } from "./observability/request-meter.ts";
 import type { Origin, OriginCredential } from "./origin/origin.ts";
 import { createStrictListener, createZeroCopyListener, type Listener } from "./server/listener.ts";
 import type { ListenerOptions, TlsMaterial } from "./server/listener.ts";
-import { createOps, type LifePhase, opsFirst } from "./server/ops.ts";
+import {
+  type AdminActions,
+  createAdmin,
+  type DamagedBody,
+  newAdminToken,
+  removeAdminAccess,
+  writeAdminAccess,
+} from "./server/admin.ts";
+import { createOps, type LifePhase, opsFirst, type OpsSources } from "./server/ops.ts";
 import { BLOCK_BYTES_MIN } from "./storage/block-files.ts";
 import { openStorage } from "./storage/open.ts";
 import type { Storage } from "./storage/storage.ts";
@@ -185,7 +193,16 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
   );
 
   let phase: LifePhase = "starting";
-  const ops = createOps({
+  const adminToken = newAdminToken(random);
+  const admin =
+    storage === undefined
+      ? undefined
+      : createAdmin({
+          token: adminToken,
+          bindIp: config.server.bindIp,
+          actions: adminActions(cache, flights, storage),
+        });
+  const operational: OpsSources = {
     clock,
     authMode: config.upstream.transparentProxy ? "transparent" : "signing",
     health: () => ({ phase, ...storeHealth(storage) }),
@@ -195,8 +212,8 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
     }),
     stats: () => ({ ...outcomes.totals(), ...storage?.stats() }),
     metricsText: () => metrics.text(),
-  });
-  const handler = opsFirst(gateway.handle, ops);
+  };
+  const handler = opsFirst(gateway.handle, createOps(operational, admin));
   const listeners = createListeners(config, { clock, random, log }, handler);
   showGauges(metrics, { gateway, flights, auth, storage, listeners });
 
@@ -207,6 +224,9 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
       phase = "healthy";
       metrics.ready.set(1);
       const [strict, zeroCopy] = listeners;
+      if (admin !== undefined) {
+        writeAdminAccess(config.cache.diskPath, { port: strict.port, token: adminToken });
+      }
       return { httpPort: strict.port, readPort: zeroCopy?.port };
     },
     async drain() {
@@ -216,6 +236,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
     },
     async stop() {
       phase = "draining";
+      if (admin !== undefined) removeAdminAccess(config.cache.diskPath);
       await Promise.all(listeners.map((listener) => listener.stop()));
       flights.failAll(new GatewayError("shutting_down", "the gateway is stopping"));
       loopLag.stop();
@@ -438,6 +459,24 @@ async function openStore(
       }
     },
   });
+}
+
+/** What operators may do to the cache while it runs; see server/admin.ts. */
+function adminActions(cache: Cache, flights: Coalescer, storage: Storage): AdminActions {
+  return {
+    async purge(bucket, prefix) {
+      // Nobody joins what is on its way, at the beginning or from what began meanwhile.
+      flights.detachBucket(bucket);
+      const entries = await cache.purge(bucket, prefix);
+      flights.detachBucket(bucket);
+      return { entries };
+    },
+    async verify(damaged) {
+      const isThere = (body: DamagedBody) => storage.lookup(body)?.version === body.version;
+      storage.remove(damaged.filter(isThere));
+      return { dropped: damaged.filter((body) => !isThere(body)).length };
+    },
+  };
 }
 
 function createFlights(config: Config, clock: Clock, events: Events, metrics: Metrics): Coalescer {

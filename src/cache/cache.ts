@@ -58,6 +58,9 @@ export interface FillOffer extends Candidate {
   readonly extend?: StoredObject | undefined;
 }
 
+/** Entries purged in one go: some ten milliseconds. */
+const PURGE_SLICE = 256;
+
 /** How long upstream may take to carry out a write it never answered. */
 const UNCERTAIN_MS = 60_000;
 
@@ -249,6 +252,28 @@ export class Cache {
         }
       },
     };
+  }
+
+  /**
+   * Drops everything of a bucket whose key starts with `prefix`, on an operator's word, and
+   * voids the fills of the bucket that are under way, so that none brings it back. Resolves to
+   * the number of entries once nothing of it is served any more; in slices, because there may
+   * be millions.
+   */
+  async purge(bucket: string, prefix: string): Promise<number> {
+    this.#tombstones.markBucket(bucket);
+    if (this.#storage === undefined) return 0;
+    let entries = 0;
+    let slice: ObjectId[] = [];
+    for (const { id } of this.#storage.list(bucket, prefix)) {
+      if (slice.push(id) < PURGE_SLICE) continue;
+      entries += this.#storage.remove(slice);
+      slice = [];
+      await this.#clock.sleep(0);
+    }
+    // What is left, and what was stored or extended between two slices.
+    this.#tombstones.markBucket(bucket);
+    return entries + this.#storage.removePrefix(bucket, prefix);
   }
 
   /** Gives up waiting. Notes of writes whose outcome is not known stay for the next process. */

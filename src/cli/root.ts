@@ -24,6 +24,8 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   dev: async () => (await import("./dev.ts")).dev,
   health: async () => (await import("./health.ts")).health,
   "cache stats": async () => (await import("./cache-stats.ts")).cacheStats,
+  "cache ls": async () => (await import("./cache-ls.ts")).cacheLs,
+  "cache purge": async () => (await import("./cache-purge.ts")).cachePurge,
   "config init": async () => (await import("./config-init.ts")).configInit,
   "config show": async () => (await import("./config-show.ts")).configShow,
   "config lint": async () => (await import("./config-lint.ts")).configLint,
@@ -33,7 +35,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 };
 
 const GROUPS: Readonly<Record<string, string>> = {
-  cache: "Look into the cache",
+  cache: "Look into the cache, check it, change it",
   config: "Write, check and explain the configuration",
 };
 
@@ -101,8 +103,18 @@ async function run(
     terminal.out(await renderHelp(command));
     return "ok";
   }
-  const args = parseArgs([...checked.words], command.args);
+  const args = parsed(checked.words, command);
   return command.run({ args, values: checked.values, terminal });
+}
+
+/** What citty itself refuses, a missing argument, is as much a wrong command line as the rest. */
+function parsed(words: readonly string[], command: Command): ReturnType<typeof parseArgs> {
+  try {
+    return parseArgs([...words], command.args);
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== "CLIError") throw error;
+    throw usage(error.message.replace(/^./, (letter) => letter.toLowerCase()));
+  }
 }
 
 /** The second words of a group's commands. */

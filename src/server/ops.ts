@@ -15,6 +15,7 @@ import { secureHeaders } from "hono/secure-headers";
 
 import type { Clock } from "../base/clock.ts";
 import type { Handler, Inbound, Reply } from "../http/exchange.ts";
+import { isAdministrative } from "./admin.ts";
 
 export type LifePhase = "starting" | "healthy" | "draining";
 
@@ -54,8 +55,8 @@ const STATS_MAX_AGE_SECONDS = 10;
 
 const PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8";
 
-/** A handler for the requests `isOperational` claims. */
-export function createOps(sources: OpsSources): Handler {
+/** A handler for the requests `isOperational` claims; `admin` answers the administrative ones. */
+export function createOps(sources: OpsSources, admin?: Handler): Handler {
   const app = new Hono();
   const stats = new StatsCache(sources);
   const metrics = async (context: Context) =>
@@ -96,6 +97,7 @@ export function createOps(sources: OpsSources): Handler {
   });
 
   return async (inbound) => {
+    if (admin !== undefined && isAdministrative(inbound)) return admin(inbound);
     if (inbound.method !== "GET" && inbound.method !== "HEAD") return METHOD_NOT_ALLOWED;
     // HEAD takes the way of GET; the listener keeps the length and leaves out the body.
     const request = new Request(`http://tag.invalid${inbound.rawTarget}`);

@@ -1,0 +1,109 @@
+/**
+ * The ways to a cache folder. Reading works beside a running server. Changing goes through
+ * the server that has the folder open, which says in the folder how to reach it; when there
+ * is none, the command opens the store itself, alone.
+ */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { systemClock } from "../base/clock.ts";
+import { errorCode } from "../base/errors.ts";
+import { systemRandom } from "../base/random.ts";
+import type { Config } from "../config/options.ts";
+import { readAdminAccess } from "../server/admin.ts";
+import type { CatalogReader } from "../storage/open.ts";
+import type { Storage } from "../storage/storage.ts";
+import { CliError } from "./exit-codes.ts";
+import { localServerUrl } from "./local-server.ts";
+
+/** The store as it is on disk, or undefined when nothing was cached here yet. Throws "io". */
+export async function openReader({ cache }: Config): Promise<CatalogReader | undefined> {
+  const { openCatalogReader } = await import("../storage/open.ts");
+  try {
+    return openCatalogReader(cache.diskPath);
+  } catch (error) {
+    throw unreadable(cache.diskPath, error);
+  }
+}
+
+/** The error for a store that cannot be read. */
+export function unreadable(folder: string, error: unknown): CliError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new CliError("io", `cannot read the cache in ${folder}: ${reason}`, { cause: error });
+}
+
+/** A change, as the running server is asked for it and as it is done without one. */
+export interface Change<R> {
+  /** Below `/_/api/admin/cache/`. */
+  readonly action: string;
+  readonly input: object;
+  /** The same on a store that nobody else has open. */
+  readonly offline: (storage: Storage) => R | Promise<R>;
+}
+
+/**
+ * Carries a change out, wherever that can be done. Undefined when there is no store.
+ * Throws "runtime" when the store is in use by a process that does not answer, and "http"
+ * when the server failed.
+ */
+export async function change<R>(config: Config, what: Change<R>): Promise<R | undefined> {
+  const answer = await askServer<R>(config, what);
+  if (answer !== undefined) return answer;
+  return withStore(config, what.offline);
+}
+
+/** What the running server answers; undefined when none has this cache folder open. */
+async function askServer<R>(config: Config, what: Change<R>): Promise<R | undefined> {
+  const access = readAdminAccess(config.cache.diskPath);
+  if (access === undefined) return undefined;
+  const server = { ...config.server, httpPort: access.port };
+  const url = `${localServerUrl({ ...config, server })}/_/api/admin/cache/${what.action}`;
+  const response = await fetch(url, {
+    method: "POST",
+    redirect: "manual",
+    headers: { Authorization: `Bearer ${access.token}`, "Content-Type": "application/json" },
+    body: JSON.stringify(what.input),
+    tls: { rejectUnauthorized: false },
+    // A large purge takes as long as it takes; a server that is gone refuses the connection.
+    signal: AbortSignal.timeout(CHANGE_LIMIT_MS),
+  }).catch(() => undefined);
+  // A killed server left its file behind; another program may have its port.
+  if (response === undefined || response.status === 401) return undefined;
+  if (response.status !== 200) {
+    throw new CliError("http", `${url} answered ${response.status}: ${await response.text()}`);
+  }
+  return (await response.json()) as R;
+}
+
+const CHANGE_LIMIT_MS = 24 * 60 * 60_000;
+
+/** Runs `use` on the store of a stopped server. Undefined when there is no store. */
+async function withStore<R>(
+  config: Config,
+  use: (storage: Storage) => R | Promise<R>,
+): Promise<R | undefined> {
+  const { cache } = config;
+  if (!existsSync(join(cache.diskPath, "control.db"))) return undefined;
+  const { openStorage } = await import("../storage/open.ts");
+  let storage: Storage;
+  try {
+    storage = await openStorage({
+      path: cache.diskPath,
+      capacityBytes: cache.maxDiskUsageBytes === 0 ? undefined : cache.maxDiskUsageBytes,
+      policy: cache.evictionPolicy,
+      blockThresholdBytes: cache.blockThresholdBytes,
+      clock: systemClock,
+      random: systemRandom,
+    });
+  } catch (error) {
+    if (errorCode(error) !== "storage_locked") throw unreadable(cache.diskPath, error);
+    const message = error instanceof Error ? error.message : String(error);
+    throw new CliError("runtime", `${message}, which cannot be asked`, { cause: error });
+  }
+  try {
+    return await use(storage);
+  } finally {
+    await storage.close();
+  }
+}

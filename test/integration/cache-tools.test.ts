@@ -1,0 +1,165 @@
+// Goal: the cache tools tell the truth and change what they say, beside a running server and without one.
+// Method: the real program from source with the dev origin behind it; every command is a process.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { systemClock } from "../../src/base/clock.ts";
+import { CachePlayground, jsonLines } from "../support/cache-tools.ts";
+
+// Every command is a process of its own, on a machine that may be busy.
+setDefaultTimeout(60_000);
+
+describe("tag cache ls", () => {
+  test("lists buckets, and objects in key order, while the server runs and when it is down", async () => {
+    await using world = await CachePlayground.start();
+    await world.cache("alpha", "z/tiny", 10);
+    await world.cache("alpha", "a/medium", 20_000);
+    await world.cache("alpha", "b/odd\nkey", 3);
+    await world.cache("beta", "large", 3_000_000);
+
+    const expected = async () => {
+      const buckets = await world.tag("cache ls --json");
+      expect(jsonLines(buckets.stdout)).toEqual([
+        { bucket: "alpha", entries: 3, logicalBytes: 20_013 },
+        { bucket: "beta", entries: 1, logicalBytes: 3_000_000 },
+      ]);
+      const objects = await world.tag("cache ls s3://alpha --json");
+      expect(jsonLines<{ key: string }>(objects.stdout).map(({ key }) => key)).toEqual([
+        "a/medium",
+        "b/odd\nkey",
+        "z/tiny",
+      ]);
+      expect(jsonLines(objects.stdout)[0]).toMatchObject({
+        bucket: "alpha",
+        sizeBytes: 20_000,
+        tier: "segment",
+        isComplete: true,
+      });
+      const below = await world.tag("cache ls alpha/b");
+      expect(below.stdout).toMatch(/^ +3 B {2}inline +b\/odd\\x0akey\n$/);
+    };
+    await expected();
+    await world.program.stop();
+    await expected();
+  });
+
+  test("an unknown bucket and an empty cache are empty lists", async () => {
+    await using world = await CachePlayground.start();
+    expect(await world.tag("cache ls nothing/here")).toEqual({
+      exitCode: 0,
+      stdout: "",
+      stderr: "",
+    });
+    const elsewhere = { TAG_CACHE_DISK_PATH: join(world.folder, "none") };
+    expect((await world.tag("cache ls", elsewhere)).exitCode).toBe(0);
+    expect(existsSync(join(world.folder, "none"))).toBe(false);
+  });
+});
+
+describe("tag cache purge", () => {
+  test("drops a prefix on the running server at once, and nothing beside it", async () => {
+    await using world = await CachePlayground.start();
+    for (const key of ["in/a", "in/b", "out"]) await world.cache("bucket", key, 5000);
+    expect(await world.xCacheOf("bucket", "in/a")).toBe("HIT");
+
+    const purged = await world.tag("cache purge bucket/in/ --yes --json");
+    expect(purged.exitCode).toBe(0);
+    expect(JSON.parse(purged.stdout)).toEqual({ bucket: "bucket", prefix: "in/", entries: 2 });
+    expect(await world.xCacheOf("bucket", "in/a")).toBe("MISS");
+    expect(await world.xCacheOf("bucket", "out")).toBe("HIT");
+  });
+
+  test("works on a stopped store, which the next server opens", async () => {
+    await using world = await CachePlayground.start();
+    await world.cache("bucket", "a", 5000);
+    await world.cache("other", "b", 5000);
+    await world.program.stop();
+    const purged = await world.tag("cache purge bucket --yes");
+    expect(purged).toEqual({ exitCode: 0, stdout: "dropped 1 object of bucket\n", stderr: "" });
+    await world.restart();
+    expect(jsonLines((await world.tag("cache ls --json")).stdout)).toEqual([
+      { bucket: "other", entries: 1, logicalBytes: 5000 },
+    ]);
+  });
+
+  test("a fill that is under way does not bring the purged object back", async () => {
+    await using world = await CachePlayground.start();
+    await world.store("bucket", "slow", 2_000_000);
+    await world.program.stop();
+    await world.restart({ TAG_ORIGIN_BANDWIDTH_BYTES: "1MiB" });
+    const reading = world.client.get("bucket", "slow");
+    while (!/^tag_active_fills 1$/m.test(await metricsOf(world))) await systemClock.sleep(10);
+    expect((await world.tag("cache purge bucket --yes")).exitCode).toBe(0);
+    expect((await reading).body.length).toBe(2_000_000); // its reader began before and may finish
+    expect((await world.tag("cache ls bucket")).stdout).toBe("");
+  });
+
+  test("asks, and without anybody to answer refuses and changes nothing", async () => {
+    await using world = await CachePlayground.start();
+    await world.cache("bucket", "a", 5000);
+    const refused = await world.tag("cache purge bucket");
+    expect(refused.exitCode).toBe(2);
+    expect(refused.stderr).toContain(
+      "Drop 1 object (4.9 KiB) of bucket from the cache? Nobody is here to be asked: say --yes",
+    );
+    expect(await world.xCacheOf("bucket", "a")).toBe("HIT");
+    expect((await world.tag("cache purge --yes")).exitCode).toBe(2);
+    expect((await world.tag("cache purge / --yes")).exitCode).toBe(2);
+  });
+});
+
+describe("the administrative routes", () => {
+  test("answer 401 without the token, which only its owner can read and a stop takes away", async () => {
+    await using world = await CachePlayground.start();
+    const file = join(world.cacheFolder, "admin.json");
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const { token, port } = JSON.parse(readFileSync(file, "utf8")) as Record<
+      string,
+      string | number
+    >;
+    expect(Number(port)).toBe(world.program.port);
+    expect(String(token)).toMatch(/^[\w-]{43}$/);
+
+    const call = async (path: string, bearer: string, init: RequestInit = {}) => {
+      const answer = await fetch(`${world.program.endpoint}/_/api/admin/cache/${path}`, {
+        method: "POST",
+        headers: { Authorization: bearer },
+        ...init,
+      });
+      return answer.status;
+    };
+    expect(await call("purge", "")).toBe(401);
+    expect(await call("purge", "Bearer")).toBe(401);
+    expect(await call("purge", `Bearer ${String(token)}x`)).toBe(401);
+    expect(await call("nothing", "Bearer wrong")).toBe(401);
+    const right = `Bearer ${String(token)}`;
+    expect(await call("nothing", right)).toBe(404);
+    expect(await call("purge", right, { method: "GET" })).toBe(405);
+    expect(await call("purge", right, { body: "no json" })).toBe(400);
+    expect(await call("purge", right, { body: '{"bucket": 7}' })).toBe(400);
+    expect(await call("purge", right, { body: '{"bucket": "b"}' })).toBe(200);
+
+    await world.program.stop();
+    expect(existsSync(file)).toBe(false);
+    await world.restart();
+    expect(readFileSync(file, "utf8")).not.toContain(String(token));
+  });
+
+  test("a token left by a killed server does not keep the tools from the store", async () => {
+    await using world = await CachePlayground.start();
+    await world.cache("bucket", "a", 5000);
+    await world.untilListed("bucket", "a");
+    process.kill(world.program.pid, "SIGKILL");
+    await world.program.stop();
+    expect(existsSync(join(world.cacheFolder, "admin.json"))).toBe(true);
+    expect((await world.tag("cache purge bucket --yes")).stdout).toBe(
+      "dropped 1 object of bucket\n",
+    );
+  });
+});
+
+async function metricsOf(world: CachePlayground): Promise<string> {
+  return (await fetch(`${world.program.endpoint}/metrics`)).text();
+}

@@ -1,0 +1,128 @@
+/**
+ * A `tag dev` with objects to cache, and `tag` commands beside it or on what it left behind: what
+ * the tests of the cache tools start from.
+ */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { systemClock } from "../../src/base/clock.ts";
+import { openCatalogReader } from "../../src/storage/open.ts";
+import { type Program, startProgram } from "./binary.ts";
+import { RawClient } from "./raw-client.ts";
+import { patternedBytes, TAGDEV } from "./test-origin.ts";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+
+export interface Outcome {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class CachePlayground implements AsyncDisposable {
+  readonly folder: string;
+  /** The running server. */
+  program: Program;
+  client: RawClient;
+
+  private constructor(folder: string, program: Program) {
+    this.folder = folder;
+    this.program = program;
+    this.client = new RawClient(program.endpoint, TAGDEV);
+  }
+
+  static async start(env: Readonly<Record<string, string>> = {}): Promise<CachePlayground> {
+    const folder = await mkdtemp(join(tmpdir(), "tag-cache-tools-"));
+    return new CachePlayground(folder, await startDev(folder, env));
+  }
+
+  get cacheFolder(): string {
+    return join(this.folder, "cache");
+  }
+
+  /** Stores an object upstream and reads it through the gateway, so that it is cached. */
+  async cache(bucket: string, key: string, sizeBytes: number): Promise<void> {
+    await this.store(bucket, key, sizeBytes);
+    const answer = await this.client.get(bucket, key);
+    if (answer.status !== 200) throw new Error(`GET ${bucket}/${key}: ${answer.status}`);
+  }
+
+  /** Waits until the catalog on disk has an object, which it gets some milliseconds after its reader. */
+  async untilListed(bucket: string, key: string): Promise<void> {
+    for (;;) {
+      const reader = openCatalogReader(this.cacheFolder);
+      const isListed = reader?.inspect({ bucket, key }) !== undefined;
+      reader?.close();
+      if (isListed) return;
+      await systemClock.sleep(5);
+    }
+  }
+
+  /** Stores an object upstream only; writing drops what was cached of it. */
+  async store(bucket: string, key: string, sizeBytes: number): Promise<void> {
+    await this.client.call({ method: "PUT", rawTarget: `/${bucket}` }); // there already is fine
+    const answer = await this.client.put(bucket, key, patternedBytes(sizeBytes));
+    if (answer.status !== 200) throw new Error(`PUT ${bucket}/${key}: ${answer.status}`);
+  }
+
+  /** How the gateway answers a read: `X-Cache` of it. */
+  async xCacheOf(bucket: string, key: string): Promise<string | undefined> {
+    return (await this.client.get(bucket, key)).fields.get("x-cache");
+  }
+
+  /** Runs `tag <words>` with the configuration of the server. */
+  async tag(
+    words: string | readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Outcome> {
+    const list = typeof words === "string" ? words.split(" ") : words;
+    const child = Bun.spawn([process.execPath, MAIN, ...list], {
+      cwd: this.folder,
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        TAG_BIND_IP: "127.0.0.1",
+        TAG_HTTP_PORT: String(this.program.port),
+        TAG_CACHE_DISK_PATH: this.cacheFolder,
+        ...env,
+      },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [exitCode, stdout, stderr] = await Promise.all([
+      child.exited,
+      child.stdout.text(),
+      child.stderr.text(),
+    ]);
+    return { exitCode, stdout, stderr };
+  }
+
+  /** Starts the server again after `program.stop()`. */
+  async restart(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    this.program = await startDev(this.folder, env);
+    this.client = new RawClient(this.program.endpoint, TAGDEV);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.program[Symbol.asyncDispose]();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+function startDev(folder: string, env: Readonly<Record<string, string>>): Promise<Program> {
+  return startProgram([process.execPath, MAIN, "dev", "--origin", join(folder, "origin")], {
+    TAG_CACHE_DISK_PATH: join(folder, "cache"),
+    TAG_CACHE_MAX_DISK_USAGE: "1GiB",
+    ...env,
+  });
+}
+
+/** The lines of JSON a command printed. */
+export function jsonLines<T>(stdout: string): T[] {
+  return stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as T);
+}
