@@ -63,10 +63,8 @@ export async function receiveFile(
 ): Promise<ReceivedBody | S3Error> {
   const announcement = announcedBody(call, wanted);
   if (isS3Error(announcement)) return announcement;
-  if (announcement.lengthBytes === undefined && !call.inbound.fields.has("transfer-encoding")) {
-    return s3Error("MissingContentLength");
-  }
-  if ((announcement.lengthBytes ?? 0) > OBJECT_BYTES_MAX) return s3Error("EntityTooLarge");
+  if (announcement.lengthBytes === undefined) return s3Error("MissingContentLength");
+  if (announcement.lengthBytes > OBJECT_BYTES_MAX) return s3Error("EntityTooLarge");
   return receiveSource(parts.store, announcement.source, announcement);
 }
 
