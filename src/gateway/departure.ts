@@ -198,7 +198,8 @@ export function partFetcher(
       if (part.start === range.start && part.end === range.end) return answer.body;
     }
     answer.body.close();
-    throw answer.status === 412 || (part !== undefined && part.head.etag !== etag)
+    const isGone = answer.status === 404 || answer.status === 412;
+    throw isGone || (part !== undefined && part.head.etag !== etag)
       ? new GatewayError("upstream_changed", "the object changed while it was fetched in parts")
       : new GatewayError("upstream_protocol", `a part was answered with status ${answer.status}`);
   };

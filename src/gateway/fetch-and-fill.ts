@@ -8,8 +8,10 @@
  * two versions.
  */
 
+import type { ByteSource } from "../base/byte-source.ts";
+import { errorCode } from "../base/errors.ts";
 import { readWishes } from "../cache/decision.ts";
-import type { Flight } from "../coalesce/flight.ts";
+import type { Flight, FlightHead } from "../coalesce/flight.ts";
 import { hasPreconditions } from "../http/conditional.ts";
 import type { Reply } from "../http/exchange.ts";
 import { parseRangeHeader, type RangeSpec } from "../http/range.ts";
@@ -17,6 +19,7 @@ import { s3Error } from "../s3/error.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import { departOrRelay, sendOnBehalf } from "./departure.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
+import { withFirstByte } from "./first-byte.ts";
 import { isReply, sendOwn } from "./forward.ts";
 import type { Parts } from "./parts.ts";
 import { alignedRange } from "./range-plan.ts";
@@ -88,16 +91,48 @@ async function join(
     await flight.settled;
     return undefined;
   }
-  const start =
-    head.sizeBytes === undefined
-      ? 0
-      : (parts.respond.wantedFrom(state, head, head.sizeBytes)?.start ?? 0);
-  if (head.sizeBytes === undefined || !flight.canServe(start)) {
+  if (head.sizeBytes === undefined) {
     return readAlone(state, parts, xCache, "late", { mayStore: false });
   }
-  parts.observer.flightShared();
-  return parts.respond.fromFlight(state, head, head.sizeBytes, xCache, (range) =>
-    flight.reader(range),
+  const start = parts.respond.wantedFrom(state, head, head.sizeBytes)?.start ?? 0;
+  if (!flight.canServe(start)) {
+    // Too late for this one: those who are share the next, unless the object is stored by now.
+    parts.flights.detach(state.operation.id, flight);
+    return undefined;
+  }
+  return fromBegun(state, parts, flight, head, xCache);
+}
+
+/** A reply with bytes of the flight; undefined when it turns out to have none for this reader after all. */
+async function fromBegun(
+  state: ReadState,
+  parts: Parts,
+  flight: Flight,
+  head: FlightHead,
+  xCache: XCache,
+): Promise<Reply | undefined> {
+  const { respond, observer } = parts;
+  const { sizeBytes = 0 } = head;
+  const range = respond.wantedFrom(state, head, sizeBytes);
+  let source: ByteSource | undefined;
+  try {
+    if (range !== undefined) source = await withFirstByte(flight.reader(range));
+  } catch (failure) {
+    if (errorCode(failure) !== "upstream_changed") {
+      // Somebody else's request failed, which says little about this one.
+      return readAlone(state, parts, xCache, "late", { mayStore: false });
+    }
+    // Written or deleted since the flight began: nobody else is to meet it.
+    if (parts.flights.find(state.operation.id) === flight) parts.flights.detach(state.operation.id);
+    return undefined;
+  }
+  observer.flightShared();
+  return respond.fromFlight(
+    state,
+    head,
+    sizeBytes,
+    xCache,
+    (wanted) => source ?? flight.reader(wanted),
   );
 }
 

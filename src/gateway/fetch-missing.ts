@@ -7,7 +7,7 @@
  * meanwhile is noticed in time and read anew.
  */
 
-import { type ByteSource, bytesSource } from "../base/byte-source.ts";
+import { bytesSource } from "../base/byte-source.ts";
 import { errorCode } from "../base/errors.ts";
 import { fieldsOf } from "../cache/cache.ts";
 import type { Flight } from "../coalesce/flight.ts";
@@ -17,6 +17,7 @@ import { s3Error } from "../s3/error.ts";
 import type { StoredObject } from "../storage/storage.ts";
 import { partFetcher } from "./departure.ts";
 import type { ReadState } from "./exchange-state.ts";
+import { withFirstByte } from "./first-byte.ts";
 import type { Parts } from "./parts.ts";
 
 /**
@@ -45,13 +46,10 @@ export async function fetchMissingParts(
   }
   if (opening.kind !== "object" || opening.head.etag !== entry.etag) return undefined;
   if (!flight.canServe(range.start)) return undefined;
-  const reader = flight.reader(range);
   try {
-    const first = await reader.read();
-    const source = first === null ? reader : startingWith(first, reader);
+    const source = await withFirstByte(flight.reader(range));
     return respond.fromFlight(state, opening.head, entry.sizeBytes, "MISS", () => source);
   } catch (failure) {
-    reader.close();
     if (errorCode(failure) !== "upstream_changed") throw failure;
     cache.forget(entry);
     return undefined;
@@ -103,16 +101,4 @@ function extendingFlight(state: ReadState, parts: Parts, entry: StoredObject): F
   void flight.settled.then((outcome) => observer.fillSettled(entry.id, outcome));
   flights.list(entry.id, flight);
   return flight;
-}
-
-function startingWith(first: Uint8Array, rest: ByteSource): ByteSource {
-  let next: Uint8Array | undefined = first;
-  return {
-    read() {
-      const chunk = next;
-      next = undefined;
-      return chunk === undefined ? rest.read() : Promise.resolve(chunk);
-    },
-    close: () => rest.close(),
-  };
 }
