@@ -471,8 +471,7 @@ const NO_OVERRIDES: readonly ResponseOverride[] = [];
 
 /** Tigris reads snapshots, other regions or at a stronger consistency by such headers. */
 function hasTigrisWish(fields: Fields): boolean {
-  for (const name of fields.names()) if (name.startsWith("x-tigris-")) return true;
-  return false;
+  return fields.namesWith("x-tigris-").length > 0;
 }
 
 function carriesObject(query: readonly QueryParam[], fields: Fields): boolean {

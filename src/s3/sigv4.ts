@@ -321,12 +321,14 @@ export function judgeTime(claim: SignatureClaim, nowMs: number): "valid" | "skew
  * The two fields whose values the string to sign contains anyway are left out.
  */
 export function unsignedAmzFields(claim: SignatureClaim, fields: Fields): string[] {
-  const names: string[] = [];
-  for (const name of fields.names()) {
-    if (!name.startsWith("x-amz-") || claim.signedHeaders.includes(name)) continue;
-    if (name !== "x-amz-content-sha256" && name !== "x-amz-date") names.push(name);
-  }
-  return names;
+  return fields
+    .namesWith("x-amz-")
+    .filter(
+      (name) =>
+        !claim.signedHeaders.includes(name) &&
+        name !== "x-amz-content-sha256" &&
+        name !== "x-amz-date",
+    );
 }
 
 /** A derived signing key with its HMAC state prepared: one signature costs one `copy()`. */

@@ -22,6 +22,35 @@ test("an empty value is present, an absent field is not", () => {
   expect(fields.list("x-c")).toBeUndefined();
 });
 
+test("many fields are found the same way as few", () => {
+  const filler = Array.from({ length: 100 }, (_, index) => [
+    `X-Filler-${index}`,
+    `${index}`,
+  ]).flat();
+  const fields = new Fields([...RAW, ...filler, "x-A", "3"]);
+  expect(fields.get("x-a")).toBe("1");
+  expect(fields.all("x-a")).toEqual(["1", "2", "3"]);
+  expect(fields.get("x-filler-99")).toBe("99");
+  expect(fields.get("x-filler-xx")).toBeUndefined();
+  expect(fields.all("host")).toEqual(["h"]);
+});
+
+test("a name is not found by another of the same length, nor by one 32 longer", () => {
+  const fields = new Fields(["Host", "h"]);
+  expect(fields.get("hose")).toBeUndefined();
+  expect(fields.get("h".repeat(36))).toBeUndefined();
+  expect(new Fields([]).get("")).toBeUndefined();
+  expect(new Fields(["", "v"]).get("")).toBe("v");
+});
+
+test("names with a prefix are found in any spelling, each once", () => {
+  const fields = new Fields(["X-Amz-Date", "1", "x-AMZ-acl", "2", "X-AMZ-DATE", "3", "X-Am", "4"]);
+  expect(fields.namesWith("x-amz-")).toEqual(["x-amz-date", "x-amz-acl"]);
+  expect(fields.namesWith("x-tigris-")).toEqual([]);
+  // A character 32 below another is not always its capital.
+  expect(new Fields(["X\rAmz-Date", "1"]).namesWith("x-amz-")).toEqual([]);
+});
+
 test("names of Object.prototype are ordinary names", () => {
   expect(new Fields([]).get("constructor")).toBeUndefined();
   expect(new Fields(["__proto__", "x"]).get("__proto__")).toBe("x");
