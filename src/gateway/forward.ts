@@ -27,7 +27,11 @@ export async function sendOwn(
     state.virtualHost,
   );
   if ("kind" in call) return respond.error(state, call);
-  const response = await upstream.send({ ...call, signal: ownSignal(state) });
+  const response = await upstream.send({
+    ...call,
+    signal: ownSignal(state),
+    awaitsContinue: awaitsContinue(inbound),
+  });
   return learned(state, parts, response);
 }
 
@@ -38,6 +42,14 @@ export async function sendOwn(
  */
 function ownSignal({ inbound, operation }: ExchangeState): AbortSignal | undefined {
   return inbound.method === "GET" || operation.kind === "write" ? undefined : inbound.signal;
+}
+
+/**
+ * The client sends its body when it is asked to. Upstream decides whether it is, so that a body
+ * that is refused is never sent (RFC 9110 §10.1.1 asks this of an intermediary).
+ */
+function awaitsContinue({ fields, body }: Inbound): boolean {
+  return body !== null && /(?:^|[\s,])100-continue(?:$|[\s,])/i.test(fields.get("expect") ?? "");
 }
 
 /** The same request with a body that was read already. */

@@ -47,9 +47,11 @@ export interface ExchangeOutcome {
 /** A body remainder up to this size is read and thrown away to keep the connection. */
 const DISCARD_BYTES_MAX = 64 * 1024;
 const DISCARD_TIMEOUT_MS = 1_000;
+/** How long a server that knows nothing of `Expect` may keep silent before the body is sent anyway. */
+const CONTINUE_TIMEOUT_MS = 1_000;
 
 /** What is being waited for; undefined: nothing upstream would owe us. */
-type Phase = "drain" | "header" | "body" | "discard" | undefined;
+type Phase = "continue" | "drain" | "header" | "body" | "discard" | undefined;
 
 export class Exchange implements ResponseSink, BodyQueueOwner {
   readonly #request: UpstreamRequest;
@@ -63,6 +65,8 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
   readonly #onAbort = () => this.#fail(this.#request.signal?.reason);
   #upload: "running" | "done" | "abandoned" = "running";
   #isBlocked = false;
+  /** Set while the body waits to be asked for. */
+  #onPermission: (() => void) | undefined;
   #isPaused = false;
   #isDiscarding = false;
   #hasReceived = false;
@@ -133,10 +137,15 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
 
   // ── What the parser reports ─────────────────────────────────────────────────────────
 
+  onContinue(): void {
+    this.#onPermission?.();
+  }
+
   head(head: ResponseHead): void {
     this.#head = head;
     // An answer that is not a success will not change by what is still to be sent.
     if (head.status >= 300) this.#abandonUpload();
+    this.#onPermission?.();
     this.#answer.resolve({ status: head.status, headers: head.headers, body: this.#queue });
     this.#watch();
   }
@@ -183,13 +192,27 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
     const source = this.#request.body;
     try {
       await this.#write(head.bytes);
-      if (source !== null) await this.#sendBody(source, head.framing);
+      if (source !== null) {
+        if (this.#request.awaitsContinue === true) await this.#permission();
+        if (this.#upload === "running") await this.#sendBody(source, head.framing);
+      }
     } catch (error) {
       if (this.#upload === "running") this.#fail(error);
       return;
     }
     if (this.#upload !== "running") return;
     this.#upload = "done";
+    this.#watch();
+  }
+
+  /** Resolves when upstream asks for the body, answers without it, ends, or kept silent for long. */
+  async #permission(): Promise<void> {
+    if (this.#head !== undefined || this.#isOver) return;
+    await new Promise<void>((resolve) => {
+      this.#onPermission = resolve;
+      this.#watch();
+    });
+    this.#onPermission = undefined;
     this.#watch();
   }
 
@@ -246,6 +269,7 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
   #phase(): Phase {
     if (this.#isOver) return undefined;
     if (this.#isDiscarding) return "discard";
+    if (this.#onPermission !== undefined) return "continue";
     if (this.#isBlocked && this.#upload === "running") return "drain";
     if (this.#head === undefined) return this.#upload === "done" ? "header" : undefined;
     return this.#queue.isWaiting ? "body" : undefined;
@@ -262,6 +286,9 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
         return;
       case "discard":
         this.#deadline.set(DISCARD_TIMEOUT_MS);
+        return;
+      case "continue":
+        this.#deadline.set(CONTINUE_TIMEOUT_MS);
         return;
       case "drain":
       case "body":
@@ -281,6 +308,9 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
         return;
       case "discard":
         this.#over(false);
+        return;
+      case "continue":
+        this.#onPermission?.();
         return;
       case "drain":
       case "body":
@@ -310,6 +340,7 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#abandonUpload();
+    this.#onPermission?.();
     this.#deadline.dispose();
     this.#request.signal?.removeEventListener("abort", this.#onAbort);
     if (canReuse) {

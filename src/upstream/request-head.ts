@@ -2,9 +2,8 @@
  * The head of an upstream request: from an `UpstreamRequest` to the bytes on the wire.
  *
  * Signatures cover path and fields, so both go out as they came, byte for byte. The one
- * thing decided here is how the body is framed (RFC 9112 §6), and the one field dropped is
- * `Expect: 100-continue`: that handshake is between the client and our listener, no
- * SDK signs it, and our uploads stop anyway when upstream answers early.
+ * thing decided here is how the body is framed (RFC 9112 §6), and the one field replaced is
+ * `Expect`: it says what is true of this connection, whatever the client's own was.
  */
 
 import { assert } from "../base/assert.ts";
@@ -51,6 +50,7 @@ export function encodeRequestHead(request: UpstreamRequest): RequestHead {
     text += `${name}: ${value}\r\n`;
   }
   if (framing.kind === "chunked" && !isMarkedChunked) text += "Transfer-Encoding: chunked\r\n";
+  if (request.awaitsContinue === true && request.body !== null) text += "Expect: 100-continue\r\n";
   return { bytes: Buffer.from(`${text}\r\n`, "latin1"), framing };
 }
 

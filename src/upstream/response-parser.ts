@@ -25,6 +25,8 @@ export interface ResponseHead {
 
 /** What the parser reports, in this order: head once, body any number of times, end once. */
 export interface ResponseSink {
+  /** `100 Continue`, before the head. Other interim responses are nobody's business. */
+  onContinue(): void;
   head(head: ResponseHead): void;
   body(chunk: Uint8Array): void;
   /** `isClean` is false when bytes followed that nobody asked for: do not reuse the connection. */
@@ -225,6 +227,7 @@ export class ResponseParser {
       this.#interimCount += 1;
       if (status === 101) throw violation("an upgrade nobody asked for");
       if (this.#interimCount > INTERIM_RESPONSES_MAX) throw violation("endless 1xx responses");
+      if (status === 100) this.#sink.onContinue();
       this.#expectHead();
       return;
     }

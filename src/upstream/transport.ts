@@ -23,6 +23,12 @@ export interface UpstreamRequest {
    * exactly as many bytes must follow, or goes out chunked.
    */
   readonly body: ByteSource | null;
+  /**
+   * True: the sender of the body waits to be asked for it (`Expect: 100-continue`, RFC 9110
+   * §10.1.1). Upstream is asked first, and the body read once upstream wants it or has said
+   * nothing for a second.
+   */
+  readonly awaitsContinue?: boolean | undefined;
   /** Where to connect when it differs from the configured endpoint (virtual-host style). */
   readonly host?: string | undefined;
   /** Gives the request up: the connection is closed and the body source fails. */

@@ -464,7 +464,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       expect(w.upstream.requests[0]?.field("content-length")).toBe("0");
     });
 
-    test("does not pass on Expect, the handshake is the listener's", async () => {
+    test("does not pass on the client's own Expect", async () => {
       await using w = await world();
       w.upstream.otherwise(interim("HTTP/1.1 100 Continue\r\n\r\n", answer()));
       const headers = ["Host", "u", "Expect", "100-continue", "Content-Length", "2"];
@@ -472,6 +472,68 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       const response = await w.transport.send(request({ method: "PUT", headers, body }));
       expect(response.status).toBe(200);
       expect(w.upstream.requests[0]?.field("expect")).toBeUndefined();
+    });
+
+    describe("whose sender waits to be asked", () => {
+      /** An upload of two bytes that remembers when it was read. */
+      function upload() {
+        const seen = { isRead: false, isClosed: false };
+        const source = bytesSource(Buffer.from("ab"));
+        const body = {
+          read() {
+            seen.isRead = true;
+            return source.read();
+          },
+          close() {
+            seen.isClosed = true;
+          },
+        };
+        const headers = ["Host", "u", "Content-Length", "2"];
+        return { seen, call: request({ method: "PUT", headers, body, awaitsContinue: true }) };
+      }
+
+      test("is read when upstream asks for it", async () => {
+        await using w = await world();
+        const { seen, call } = upload();
+        const wasReadBefore: boolean[] = [];
+        w.upstream.otherwise(async (exchange) => {
+          await systemClock.sleep(20);
+          wasReadBefore.push(seen.isRead);
+          await exchange.write("HTTP/1.1 100 Continue\r\n\r\n");
+          await exchange.readBody();
+          await sendAnswer(exchange, {});
+        });
+        expect((await w.transport.send(call)).status).toBe(200);
+        expect(w.upstream.requests[0]?.field("expect")).toBe("100-continue");
+        expect(w.upstream.requests[0]?.body.toString()).toBe("ab");
+        expect(wasReadBefore).toEqual([false]);
+      });
+
+      test("is never read when upstream refuses", async () => {
+        await using w = await world();
+        const { seen, call } = upload();
+        w.upstream.otherwise((exchange) =>
+          exchange.writeHead(403, ["Content-Length", "0"], "Forbidden"),
+        );
+        expect((await w.transport.send(call)).status).toBe(403);
+        expect(seen).toEqual({ isRead: false, isClosed: true });
+      });
+
+      test("is read after a while when upstream knows nothing of it", async () => {
+        await using w = await world();
+        const { call } = upload();
+        w.upstream.otherwise(answer());
+        expect((await w.transport.send(call)).status).toBe(200);
+        expect(w.upstream.requests[0]?.body.toString()).toBe("ab");
+      });
+
+      test("fails with the connection", async () => {
+        await using w = await world();
+        const { seen, call } = upload();
+        w.upstream.otherwise((exchange) => exchange.reset());
+        expect(await failureCode(w.transport.send(call))).toBe("upstream_reset");
+        expect(seen).toEqual({ isRead: false, isClosed: true });
+      });
     });
 
     test.each(["keeps the connection open", "closes", "resets"])(

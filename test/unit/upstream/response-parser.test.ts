@@ -21,6 +21,7 @@ function parse(
 ): Outcome {
   const outcome: Outcome = { head: undefined, body: "", end: undefined, error: undefined };
   const parser = new ResponseParser(options.method ?? "GET", {
+    onContinue: () => undefined,
     head: (head) => {
       outcome.head = head;
     },
