@@ -25,6 +25,8 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   health: async () => (await import("./health.ts")).health,
   "cache stats": async () => (await import("./cache-stats.ts")).cacheStats,
   "cache ls": async () => (await import("./cache-ls.ts")).cacheLs,
+  "cache inspect": async () => (await import("./cache-inspect.ts")).cacheInspect,
+  "cache verify": async () => (await import("./cache-verify.ts")).cacheVerify,
   "cache purge": async () => (await import("./cache-purge.ts")).cachePurge,
   "config init": async () => (await import("./config-init.ts")).configInit,
   "config show": async () => (await import("./config-show.ts")).configShow,

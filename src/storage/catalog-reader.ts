@@ -8,12 +8,14 @@ import { Database } from "bun:sqlite";
 import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
+import type { ByteRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";
 import { FLAG_COMPLETE, TIERS } from "./catalog.ts";
 import { databaseBytes, readStateOf, type StoreState } from "./control.ts";
 import { decodeHead } from "./head.ts";
 import { identityOf } from "./identity.ts";
 import { readOwner, type Owner } from "./lock.ts";
+import { Scrub, type CheckedEntry } from "./scrub.ts";
 import { decodeHeader, HEADER_BYTES, parseSegmentName } from "./segment-format.ts";
 import type { ObjectMeta, Tier } from "./storage.ts";
 
@@ -22,12 +24,15 @@ export interface TierSummary {
   readonly entries: number;
   /** Body bytes of the objects. */
   readonly logicalBytes: number;
+  /** Bytes on the volume outside of the catalog; of `inline`, the payload of the rows. */
+  readonly diskBytes: number;
 }
 
 export interface BucketSummary {
   readonly bucket: string;
   readonly entries: number;
   readonly logicalBytes: number;
+  readonly diskBytes: number;
 }
 
 export interface StoreSummary {
@@ -53,6 +58,8 @@ export interface InspectedEntry {
   readonly isComplete: boolean;
   /** Bytes it takes on the volume outside of the catalog. */
   readonly diskBytes: number;
+  /** The parts of the body that are stored, in order and not adjacent. */
+  readonly present: readonly ByteRange[];
 }
 
 /** One entry as a listing shows it. */
@@ -74,6 +81,10 @@ export interface CatalogReader {
   /** What is stored of a bucket under keys that start with `prefix`, by key (as bytes). */
   entries(bucket: string, prefix: string): Iterable<ListedEntry>;
   inspect(id: ObjectId): InspectedEntry | undefined;
+  /** Compares the bytes of one entry with their checksums; undefined when it is not stored. */
+  check(id: ObjectId): Promise<CheckedEntry | undefined>;
+  /** Compares the bytes of every entry with their checksums. Reads the whole store. */
+  scrub(): AsyncIterable<CheckedEntry>;
   close(): void;
 }
 
@@ -109,19 +120,22 @@ class Reader implements CatalogReader {
   readonly #control: Database;
   readonly #state: StoreState;
   readonly #shards: readonly Database[];
+  readonly #scrub: Scrub;
 
   constructor(folder: string, control: Database, state: StoreState, shards: readonly Database[]) {
     this.#folder = folder;
     this.#control = control;
     this.#state = state;
     this.#shards = shards;
+    const segments = new SegmentFolder(folder);
+    this.#scrub = new Scrub({ folder, shards, segmentPath: (id) => segments.pathOf(id) });
   }
 
   summary(): StoreSummary {
-    const tiers = new Map<Tier, { entries: number; logicalBytes: number }>(
-      TIERS.map((tier) => [tier, { entries: 0, logicalBytes: 0 }]),
+    const tiers = new Map<Tier, Sums>(
+      TIERS.map((tier) => [tier, { entries: 0, logicalBytes: 0, diskBytes: 0 }]),
     );
-    const buckets = new Map<string, { entries: number; logicalBytes: number }>();
+    const buckets = new Map<string, Sums>();
     let physicalBytes = databaseBytes(join(this.#folder, "control.db")) + this.#segmentBytes();
     let unreadableShards = 0;
     for (const shard of this.#shards) {
@@ -130,8 +144,8 @@ class Reader implements CatalogReader {
         for (const { name, tier: index, entries, bytes, disk } of totalsOf(shard)) {
           const tier = TIERS[index] ?? "inline";
           if (tier === "file") physicalBytes += disk;
-          addTo(tiers, tier, entries, bytes);
-          if (entries > 0) addTo(buckets, name, entries, bytes);
+          addTo(tiers, tier, entries, bytes, disk);
+          if (entries > 0) addTo(buckets, name, entries, bytes, disk);
         }
       } catch {
         unreadableShards += 1; // the server will set it up anew; the rest is worth showing
@@ -229,7 +243,19 @@ class Reader implements CatalogReader {
       version: row.version,
       isComplete: (row.flags & FLAG_COMPLETE) !== 0,
       diskBytes: row.disk,
+      present: this.#scrub.present(identity.shard, identity.h) ?? [
+        { start: 0, end: meta.sizeBytes },
+      ],
     };
+  }
+
+  check(id: ObjectId): Promise<CheckedEntry | undefined> {
+    const { shard, h } = identityOf(id, this.#state.shardCount);
+    return this.#scrub.check(shard, h);
+  }
+
+  scrub(): AsyncIterable<CheckedEntry> {
+    return this.#scrub.all();
   }
 
   #headInSegment(row: InspectedRow): ObjectMeta | undefined {
@@ -254,6 +280,7 @@ class Reader implements CatalogReader {
   }
 
   close(): void {
+    this.#scrub.close();
     this.#control.close();
     for (const shard of this.#shards) shard.close();
   }
@@ -343,15 +370,23 @@ interface InspectedRow {
   readonly head: Uint8Array | null;
 }
 
+interface Sums {
+  entries: number;
+  logicalBytes: number;
+  diskBytes: number;
+}
+
 function addTo<K>(
-  sums: Map<K, { entries: number; logicalBytes: number }>,
+  sums: Map<K, Sums>,
   key: K,
   entries: number,
   logicalBytes: number,
+  diskBytes: number,
 ): void {
-  const sum = sums.get(key) ?? { entries: 0, logicalBytes: 0 };
+  const sum = sums.get(key) ?? { entries: 0, logicalBytes: 0, diskBytes: 0 };
   sum.entries += entries;
   sum.logicalBytes += logicalBytes;
+  sum.diskBytes += diskBytes;
   sums.set(key, sum);
 }
 

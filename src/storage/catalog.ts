@@ -39,7 +39,7 @@ export interface CatalogRow {
 }
 
 /** The row as SQLite returns it, with what only the catalog looks at. */
-interface RawRow extends CatalogRow {
+export interface RawRow extends CatalogRow {
   readonly bucket: number;
   readonly crc: number;
 }
@@ -579,7 +579,7 @@ const crcFields = new Float64Array(13);
 const crcBytes = new Uint8Array(crcFields.buffer);
 
 /** CRC-32 over every column but `crc`; the order of the fields is part of the format. */
-function rowCrc(row: RawRow): number {
+export function rowCrc(row: RawRow): number {
   crcFields[0] = row.h;
   crcFields[1] = row.h2;
   crcFields[2] = row.version;

@@ -302,7 +302,7 @@ const BREATHE_BYTES = 1024 * 1024;
 export async function readRecord(
   open: OpenFile,
   segment: Segment,
-  entry: FooterEntry,
+  entry: Pick<FooterEntry, "offset" | "length" | "version">,
 ): Promise<SmallRecord | undefined> {
   const bytes = new Uint8Array(entry.length);
   if ((await open.file.read(bytes, entry.offset)) !== bytes.length) return undefined;

@@ -24,6 +24,7 @@ export {
   type StoreSummary,
   type TierSummary,
 } from "./catalog-reader.ts";
+export type { CheckedEntry } from "./scrub.ts";
 export type { StorageEvent } from "./engine.ts";
 
 export type { PolicyName } from "./policy.ts";

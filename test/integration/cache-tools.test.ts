@@ -2,11 +2,14 @@
 // Method: the real program from source with the dev origin behind it; every command is a process.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import { closeSync, existsSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
+import { Glob } from "bun";
+
 import { systemClock } from "../../src/base/clock.ts";
-import { CachePlayground, jsonLines } from "../support/cache-tools.ts";
+import { bodyOf, CachePlayground, jsonLines } from "../support/cache-tools.ts";
 
 // Every command is a process of its own, on a machine that may be busy.
 setDefaultTimeout(60_000);
@@ -22,8 +25,8 @@ describe("tag cache ls", () => {
     const expected = async () => {
       const buckets = await world.tag("cache ls --json");
       expect(jsonLines(buckets.stdout)).toEqual([
-        { bucket: "alpha", entries: 3, logicalBytes: 20_013 },
-        { bucket: "beta", entries: 1, logicalBytes: 3_000_000 },
+        expect.objectContaining({ bucket: "alpha", entries: 3, logicalBytes: 20_013 }),
+        expect.objectContaining({ bucket: "beta", entries: 1, logicalBytes: 3_000_000 }),
       ]);
       const objects = await world.tag("cache ls s3://alpha --json");
       expect(jsonLines<{ key: string }>(objects.stdout).map(({ key }) => key)).toEqual([
@@ -80,7 +83,7 @@ describe("tag cache purge", () => {
     expect(purged).toEqual({ exitCode: 0, stdout: "dropped 1 object of bucket\n", stderr: "" });
     await world.restart();
     expect(jsonLines((await world.tag("cache ls --json")).stdout)).toEqual([
-      { bucket: "other", entries: 1, logicalBytes: 5000 },
+      expect.objectContaining({ bucket: "other", entries: 1, logicalBytes: 5000 }),
     ]);
   });
 
@@ -109,6 +112,130 @@ describe("tag cache purge", () => {
     expect((await world.tag("cache purge / --yes")).exitCode).toBe(2);
   });
 });
+
+describe("tag cache inspect", () => {
+  test("shows what is stored of an object, whole or in parts", async () => {
+    await using world = await CachePlayground.start({ TAG_CACHE_BLOCK_THRESHOLD: "1MiB" });
+    await world.cache("bucket", "whole", 20_000);
+    await world.store("bucket", "parts", 3_000_000);
+    await world.client.get("bucket", "parts"); // teaches the gateway that we may read
+    await world.tag("cache purge bucket/parts --yes");
+    await world.client.get("bucket", "parts", ["Range", "bytes=1000000-1000009"]);
+    await world.untilListed("bucket", "parts");
+
+    const whole = await world.tag("cache inspect bucket/whole");
+    expect([whole.exitCode, whole.stderr]).toEqual([0, ""]);
+    expect(whole.stdout).toContain("Size      19.5 KiB (20000 bytes)");
+    expect(whole.stdout).toContain("Present   all of it");
+    expect(whole.stdout).toContain("Checksums ok");
+    expect(whole.stdout).toMatch(/Headers\n(?: {2}.*\n)* {2}ETag: "/);
+
+    const parts = JSON.parse((await world.tag("cache inspect bucket/parts --json")).stdout);
+    expect(parts).toMatchObject({
+      tier: "file",
+      sizeBytes: 3_000_000,
+      isComplete: false,
+      isIntact: true,
+    });
+    expect(parts.present[0].start).toBeLessThanOrEqual(1_000_000);
+    expect(parts.present[0].end).toBeGreaterThan(1_000_009);
+    expect(parts.presentBytes).toBeLessThan(3_000_000);
+  });
+
+  test("says what is not cached, with an exit of its own", async () => {
+    await using world = await CachePlayground.start();
+    const missing = await world.tag("cache inspect bucket/nothing");
+    expect(missing.exitCode).toBe(8);
+    expect(missing.stderr).toContain("bucket/nothing is not cached");
+    expect((await world.tag("cache inspect bucket")).exitCode).toBe(2);
+  });
+});
+
+describe("tag cache verify", () => {
+  const OBJECTS = [
+    ["inline", 10],
+    ["segment", 20_000],
+    ["streamed", 700_000],
+    ["file", 3_000_000],
+  ] as const;
+
+  test("finds a flipped bit in every tier, and drops it from the running server", async () => {
+    await using world = await CachePlayground.start({ TAG_CACHE_BLOCK_THRESHOLD: "1MiB" });
+    for (const [key, sizeBytes] of OBJECTS) await world.cache("bucket", key, sizeBytes);
+    for (const [key] of OBJECTS) await world.untilListed("bucket", key);
+    const clean = await world.tag("cache verify");
+    expect(clean).toEqual({
+      exitCode: 0,
+      stdout: "4 objects checked, all as they were stored\n",
+      stderr: "",
+    });
+
+    for (const [key, sizeBytes] of OBJECTS.slice(1)) flipBit(world.cacheFolder, sizeBytes, key);
+    const found = await world.tag("cache verify --json");
+    expect(found.exitCode).toBe(9);
+    const report = JSON.parse(found.stdout);
+    expect(report).toMatchObject({ entries: 4, dropped: 0 });
+    expect(report.damaged.map(({ key }: { key: string }) => key).toSorted()).toEqual([
+      "file",
+      "segment",
+      "streamed",
+    ]);
+    expect((await world.tag("cache inspect bucket/segment")).exitCode).toBe(9);
+
+    const repaired = await world.tag("cache verify --repair");
+    expect(repaired.exitCode).toBe(9);
+    expect(repaired.stdout).toEndWith("4 objects checked, 3 damaged, 3 dropped\n");
+    expect((await world.tag("cache verify")).stdout).toBe(
+      "1 object checked, all as they were stored\n",
+    );
+    for (const [key, sizeBytes] of OBJECTS) {
+      const answer = await world.client.get("bucket", key);
+      expect(Bun.hash.crc32(answer.body)).toBe(Bun.hash.crc32(bodyOf(key, sizeBytes)));
+    }
+  });
+
+  test("repairs a stopped store, down to a row of the catalog", async () => {
+    await using world = await CachePlayground.start();
+    await world.cache("bucket", "inline", 10);
+    await world.cache("bucket", "segment", 20_000);
+    await world.program.stop();
+    flipBit(world.cacheFolder, 20_000, "segment");
+    flipBitInRow(world.cacheFolder, 10);
+    const repaired = await world.tag("cache verify --repair --json");
+    expect(repaired.exitCode).toBe(9);
+    expect(JSON.parse(repaired.stdout)).toMatchObject({ entries: 2, dropped: 2 });
+    expect((await world.tag("cache verify")).exitCode).toBe(0);
+  });
+});
+
+/** Flips a bit in the middle of the stored body, wherever it lies below the folder. */
+function flipBit(folder: string, sizeBytes: number, key: string): void {
+  const probe = Buffer.from(bodyOf(key, sizeBytes).subarray(sizeBytes - 64));
+  for (const name of new Glob("{segments,files}/**").scanSync({ cwd: folder, onlyFiles: true })) {
+    const path = join(folder, name);
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf(probe);
+    if (at === -1) continue;
+    const file = openSync(path, "r+");
+    writeSync(file, Uint8Array.of((bytes[at] ?? 0) ^ 1), 0, 1, at);
+    closeSync(file);
+    return;
+  }
+  throw new Error(`the body of ${key} is in no file`);
+}
+
+/** Flips a bit in a body that lies in the catalog. */
+function flipBitInRow(folder: string, sizeBytes: number): void {
+  for (const name of new Glob("catalog/*.db").scanSync({ cwd: folder })) {
+    const shard = new Database(join(folder, name));
+    const { changes } = shard.run("UPDATE object SET body = zeroblob(size) WHERE size = ?", [
+      sizeBytes,
+    ]);
+    shard.close();
+    if (changes > 0) return;
+  }
+  throw new Error("no shard has the row");
+}
 
 describe("the administrative routes", () => {
   test("answer 401 without the token, which only its owner can read and a stop takes away", async () => {

@@ -8,10 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { systemClock } from "../../src/base/clock.ts";
+import { seededRandom } from "../../src/base/random.ts";
 import { openCatalogReader } from "../../src/storage/open.ts";
 import { type Program, startProgram } from "./binary.ts";
 import { RawClient } from "./raw-client.ts";
-import { patternedBytes, TAGDEV } from "./test-origin.ts";
+import { TAGDEV } from "./test-origin.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -63,7 +64,7 @@ export class CachePlayground implements AsyncDisposable {
   /** Stores an object upstream only; writing drops what was cached of it. */
   async store(bucket: string, key: string, sizeBytes: number): Promise<void> {
     await this.client.call({ method: "PUT", rawTarget: `/${bucket}` }); // there already is fine
-    const answer = await this.client.put(bucket, key, patternedBytes(sizeBytes));
+    const answer = await this.client.put(bucket, key, bodyOf(key, sizeBytes));
     if (answer.status !== 200) throw new Error(`PUT ${bucket}/${key}: ${answer.status}`);
   }
 
@@ -109,6 +110,11 @@ export class CachePlayground implements AsyncDisposable {
     await this.program[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Bytes that no other key's object has. */
+export function bodyOf(key: string, sizeBytes: number): Uint8Array {
+  return seededRandom(Bun.hash.crc32(key)).bytes(sizeBytes);
 }
 
 function startDev(folder: string, env: Readonly<Record<string, string>>): Promise<Program> {

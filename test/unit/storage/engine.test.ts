@@ -290,6 +290,7 @@ describe("catalog reader", () => {
         bucket: "one",
         entries: 1,
         logicalBytes: 500,
+        diskBytes: 832,
       });
       expect(physicalBytes).toBeGreaterThan(300_000);
       expect(capacityBytes).toBe(1024 * MIB);
