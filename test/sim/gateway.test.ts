@@ -3,7 +3,7 @@
 // upstream sends each object once to those who ask together; nothing is left over.
 // Method: seeded worlds in simulated time (sim/gateway/). Each seed first draws which kinds of
 // trouble exist at all, then bursts of requests around a few keys.
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { Random } from "../../src/base/random.ts";
 import { NO_FAULTS } from "./gateway/model-store.ts";
 import { Judge } from "./gateway/properties.ts";
@@ -288,6 +288,57 @@ test("a herd whose lesson does not come waits no longer than it must, and then g
   expect(store.requestCount).toBe(20);
   const seen = await clock.run(Promise.all(herd));
   expect(seen.every(({ status }) => status === 200)).toBe(true);
+});
+
+describe("after a write was acknowledged", () => {
+  const LARGE = 150 * KIB;
+
+  function worldWithAlice(): World {
+    const world = new World({ seed: 7, latencyMs: 10, chunkMs: 40, chunkBytes: 2 * KIB });
+    world.allow("alice", true);
+    world.allow("bob", true);
+    world.store.change("lesson", NOISE.subarray(0, 10));
+    world.store.change("a", NOISE.subarray(0, LARGE));
+    return world;
+  }
+
+  test("nobody joins the fetch of the older version that is still running", async () => {
+    const world = worldWithAlice();
+    const { clock, store } = world;
+    await clock.run(world.exchange({ who: "alice", key: "lesson" }));
+    const early = world.exchange({ who: "alice", key: "a" });
+    await clock.advance(100);
+    const body = NOISE.subarray(1000, 1000 + LARGE);
+    await clock.run(world.exchange({ who: "alice", method: "PUT", key: "a", body }));
+    const late = await clock.run(world.exchange({ who: "alice", key: "a" }));
+    expect(late.fields.get("etag")).toBe(store.current("a")?.version?.etag ?? "");
+    expect(late.body.equals(body)).toBe(true);
+    const old = await clock.run(early);
+    expect([old.isComplete, old.fields.get("etag")]).toEqual([true, '"a-2"']);
+    const after = await clock.run(world.exchange({ who: "alice", key: "a" }));
+    expect([after.fields.get("x-cache"), after.body.equals(body)]).toEqual(["HIT", true]);
+  });
+
+  test("an answer of the older version that comes late is neither joined nor stored", async () => {
+    const world = worldWithAlice();
+    const { clock, store } = world;
+    await clock.run(world.exchange({ who: "alice", key: "lesson" }));
+    // Bob's request teaches, so it goes alone; upstream has read the old version for it.
+    const held = Promise.withResolvers<void>();
+    store.holdAnswer = ({ method }) => (method === "GET" ? held.promise : undefined);
+    const early = world.exchange({ who: "bob", key: "a" });
+    await clock.advance(100);
+    const body = NOISE.subarray(1000, 1000 + LARGE);
+    await clock.run(world.exchange({ who: "alice", method: "PUT", key: "a", body }));
+    store.holdAnswer = undefined;
+    held.resolve();
+    await clock.advance(100);
+    const late = await clock.run(world.exchange({ who: "alice", key: "a" }));
+    expect(late.body.equals(body)).toBe(true);
+    expect((await clock.run(early)).fields.get("etag")).toBe('"a-2"');
+    const after = await clock.run(world.exchange({ who: "bob", key: "a" }));
+    expect([after.fields.get("x-cache"), after.body.equals(body)]).toEqual(["HIT", true]);
+  });
 });
 
 test("strangers are refused while a friend's object is on its way and when it is stored", async () => {

@@ -102,6 +102,8 @@ const TIMEOUT_MS = 30_000;
 
 export class ModelStore implements UpstreamTransport {
   faults: Faults = NO_FAULTS;
+  /** Waited for between the moment of judgement and the way back; undefined: nothing. */
+  holdAnswer: ((request: UpstreamRequest) => Promise<void> | undefined) | undefined;
   openBodies = 0;
   requestCount = 0;
   bodyBytesSent = 0;
@@ -245,6 +247,7 @@ export class ModelStore implements UpstreamTransport {
         trouble === "busy"
           ? errorAnswer(503, "SlowDown")
           : this.#answer(request, fields, target, sent);
+      await this.holdAnswer?.(request);
       await this.#travel(request.signal);
       if (trouble === "lost") throw failure("upstream_reset");
       if (trouble === "lost hang") await this.#hang(request.signal);
