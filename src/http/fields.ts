@@ -87,7 +87,7 @@ export class Fields {
     }
     for (let at = from; at + 1 < raw.length; at += 2) {
       const name = raw[at] ?? "";
-      if (name.length === lowerName.length && name.toLowerCase() === lowerName) return at;
+      if (name.length === lowerName.length && hasPrefix(name, lowerName)) return at;
     }
     return -1;
   }
