@@ -25,7 +25,7 @@ import { freshUntilMs } from "./freshness.ts";
 import { type FillPermit, Tombstones } from "./tombstones.ts";
 import type { WriteNotes } from "./write-notes.ts";
 import type { WriteOutcome, WriteTargets } from "./write-targets.ts";
-import { WritesUnderWay } from "./writes-under-way.ts";
+import { type WriteUnderWay, WritesUnderWay } from "./writes-under-way.ts";
 
 /** How much of an entry the store is asked about at a time. */
 const STRETCH_BYTES = 64 * 1024 * 1024;
@@ -89,8 +89,11 @@ export class Cache {
     this.#events = events;
     this.#tombstones = new Tombstones(options.tombstonesMax);
     this.#writes = new WritesUnderWay(storage === undefined ? undefined : notes);
-    for (const targets of notes?.left ?? []) this.#invalidate(targets);
-    notes?.eraseLeft();
+    for (const note of notes?.left ?? []) {
+      const { targets } = note;
+      const write = this.#writes.begin(targets, clock.nowMs(), this.#tombstones.advance(), note);
+      this.#leaveUncertain(write);
+    }
   }
 
   get isEnabled(): boolean {
@@ -240,12 +243,7 @@ export class Cache {
             writes.end(write);
             return;
           case "unknown":
-            this.#invalidate(targets);
-            write.isUncertain = true;
-            this.#later(UNCERTAIN_MS, () => {
-              this.#invalidate(targets);
-              writes.end(write);
-            });
+            this.#leaveUncertain(write);
             return;
           default:
             unreachable(outcome);
@@ -297,6 +295,16 @@ export class Cache {
     if (this.#storage === undefined) return false;
     if (targets.kind === "bucket" || targets.ids.length !== 1) return true;
     return targets.ids.some((id) => this.#storage?.lookup(id) !== undefined);
+  }
+
+  /** Upstream may have carried the write out, or may still do it. */
+  #leaveUncertain(write: WriteUnderWay): void {
+    write.isUncertain = true;
+    this.#invalidate(write.targets);
+    this.#later(UNCERTAIN_MS, () => {
+      this.#invalidate(write.targets);
+      this.#writes.end(write);
+    });
   }
 
   #later(ms: number, run: () => void): void {

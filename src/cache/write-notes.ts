@@ -14,10 +14,8 @@ import type { Disk } from "../base/disk.ts";
 import type { WriteTargets } from "./write-targets.ts";
 
 export interface WriteNotes {
-  /** Targets of the writes whose outcome an earlier process did not live to learn. */
-  readonly left: readonly WriteTargets[];
-  /** Forgets those; call when they were invalidated. */
-  eraseLeft(): void;
+  /** The writes whose outcome an earlier process did not live to learn. */
+  readonly left: readonly LeftNote[];
   /** Returns when the note will survive this process; undefined when the disk refuses it. Never throws. */
   write(targets: WriteTargets): WriteNote | undefined;
 }
@@ -25,6 +23,10 @@ export interface WriteNotes {
 export interface WriteNote {
   /** The write was settled. */
   erase(): void;
+}
+
+export interface LeftNote extends WriteNote {
+  readonly targets: WriteTargets;
 }
 
 export interface WriteNotesOptions {
@@ -40,17 +42,22 @@ export function openWriteNotes(options: WriteNotesOptions): WriteNotes {
   const { folder, disk, onTrouble } = options;
   disk.makeFolder(folder);
   const names = disk.list(folder);
-  const left = names.flatMap((name) => parse(read(disk, join(folder, name))) ?? []);
-  // Above every number in use, so that erasing what was left cannot meet a new note.
+  // Above every number in use, so that a new note never meets one that was left.
   let count = Math.max(0, ...names.map((name) => Number.parseInt(name, 10) || 0));
-  const erase = (path: string): void => {
-    disk.remove(path).catch(onTrouble);
-  };
+  const noteAt = (path: string): WriteNote => ({
+    erase: () => {
+      disk.remove(path).catch(onTrouble);
+    },
+  });
+  const left: LeftNote[] = [];
+  for (const name of names) {
+    const path = join(folder, name);
+    const targets = parse(read(disk, path));
+    if (targets === undefined) noteAt(path).erase();
+    else left.push({ targets, ...noteAt(path) });
+  }
   return {
     left,
-    eraseLeft() {
-      for (const name of names) erase(join(folder, name));
-    },
     write(targets) {
       count += 1;
       const path = join(folder, `${count}.json`);
@@ -63,10 +70,10 @@ export function openWriteNotes(options: WriteNotesOptions): WriteNotes {
         }
       } catch (error) {
         onTrouble(error);
-        erase(path);
+        noteAt(path).erase();
         return undefined;
       }
-      return { erase: () => erase(path) };
+      return noteAt(path);
     },
   };
 }

@@ -17,8 +17,9 @@
  *   The note is made late, when there is something it protects: an entry when the write
  *   begins, or a fill that may become one (`expectFill`). Most writes need none.
  *
- * Without an answer a write stays under way for a while, since upstream may still carry it
- * out: everything of its objects is doubted until then.
+ * Without an answer, or when the process that waited for it was killed, a write stays under
+ * way for a while, since upstream may still carry it out: everything of its objects is
+ * doubted until then.
  */
 
 import { type ObjectId, objectIdString } from "../s3/object-id.ts";
@@ -42,11 +43,13 @@ export class WriteUnderWay {
     beganAtMs: number,
     voidsBelow: number,
     notes: WriteNotes | undefined,
+    note: WriteNote | undefined,
   ) {
     this.targets = targets;
     this.beganAtMs = beganAtMs;
     this.voidsBelow = voidsBelow;
     this.#notes = notes;
+    this.#note = note;
   }
 
   /** Sees to it that the write survives this process; false when the disk refuses. */
@@ -84,9 +87,14 @@ export class WritesUnderWay {
     return writes.size;
   }
 
-  /** Permits below `voidsBelow` are void until `end`. */
-  begin(targets: WriteTargets, beganAtMs: number, voidsBelow: number): WriteUnderWay {
-    const write = new WriteUnderWay(targets, beganAtMs, voidsBelow, this.#notes);
+  /** Permits below `voidsBelow` are void until `end`. `note`: there is one already. */
+  begin(
+    targets: WriteTargets,
+    beganAtMs: number,
+    voidsBelow: number,
+    note?: WriteNote,
+  ): WriteUnderWay {
+    const write = new WriteUnderWay(targets, beganAtMs, voidsBelow, this.#notes, note);
     for (const [index, name] of this.#placesOf(targets)) {
       const writes = index.get(name);
       if (writes === undefined) index.set(name, new Set([write]));
