@@ -280,8 +280,8 @@ const STRICTER = new RegExp(
 
 function isStricter(text: string, refusal: string | undefined): boolean {
   if (refusal === undefined) return false;
-  // Bytes beyond ASCII in a chunk extension, which the grammar allows in quoted strings only.
-  if (refusal.includes("malformed chunk size")) return /;[\x21-\x7e]*[\x80-\xff]/.test(text);
+  // Bytes that no chunk extension may have, or (beyond ASCII) in quoted strings only.
+  if (refusal.includes("malformed chunk size")) return /;[\x21-\x7e]*[\x7f-\xff]/.test(text);
   return STRICTER.test(refusal);
 }
 
