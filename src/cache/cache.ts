@@ -31,7 +31,7 @@ import { type WriteUnderWay, WritesUnderWay } from "./writes-under-way.ts";
 const STRETCH_BYTES = 64 * 1024 * 1024;
 
 export type { FillPermit } from "./tombstones.ts";
-export { openWriteNotes, type WriteNotes } from "./write-notes.ts";
+export { type LeftNote, openWriteNotes, type WriteNotes } from "./write-notes.ts";
 export type { WriteOutcome, WriteTargets } from "./write-targets.ts";
 
 export interface CacheOptions {

@@ -75,9 +75,11 @@ export interface Faults {
   readonly head: number;
   /** Reset, early end or stall: each of these, per chunk. */
   readonly body: number;
+  /** A key of a DeleteObjects request is refused. */
+  readonly bulk: number;
 }
 
-export const NO_FAULTS: Faults = { head: 0, body: 0 };
+export const NO_FAULTS: Faults = { head: 0, body: 0, bulk: 0 };
 
 export interface ModelStoreOptions {
   readonly clock: Clock;
@@ -114,6 +116,8 @@ export class ModelStore implements UpstreamTransport {
   readonly #accounts = new Map<string, Account>();
   readonly #wrapped = new Map<string, string>();
   readonly #signingKeys = new Map<string, SigningKey>();
+  /** States that uploads were completed as, by their id. */
+  readonly #uploads = new Map<string, number>();
   /** When the requests were sent whose answers are still on their way. */
   readonly #open = new Set<{ readonly sentAtMs: number }>();
   #longestMs = 0;
@@ -428,14 +432,10 @@ export class ModelStore implements UpstreamTransport {
 
   #write(method: string, fields: Fields, target: Target, key: string, sent: Uint8Array): Answer {
     if (queryValue(target, "delete") !== undefined) {
-      const keys = [...new TextDecoder().decode(sent).matchAll(/<Key>([^<]*)<\/Key>/g)];
-      const told = keys.map(([, name = ""]) => `${name}=${this.change(name, undefined).index}`);
-      return {
-        status: 200,
-        headers: ["x-sim-states", told.join(",")],
-        body: new TextEncoder().encode("<DeleteResult/>"),
-      };
+      return this.#deleteAll(new TextDecoder().decode(sent));
     }
+    const uploadId = queryValue(target, "uploadId");
+    if (uploadId !== undefined) return this.#complete(key, uploadId, sent);
     if (method === "DELETE") {
       const { index } = this.change(key, undefined);
       return { status: 204, headers: ["x-sim-states", `${key}=${index}`], body: NOTHING };
@@ -463,6 +463,34 @@ export class ModelStore implements UpstreamTransport {
       headers: ["ETag", state.version?.etag ?? "", "x-sim-states", `${key}=${state.index}`],
       body: NOTHING,
     };
+  }
+
+  /** Some of the keys, or of the mentions of one, may be refused. */
+  #deleteAll(document: string): Answer {
+    const told: string[] = [];
+    let results = "";
+    for (const [, name = ""] of document.matchAll(/<Key>([^<]*)<\/Key>/g)) {
+      if (this.#options.random.float() < this.faults.bulk) {
+        results += `<Error><Key>${name}</Key><Code>AccessDenied</Code></Error>`;
+      } else {
+        told.push(`${name}=${this.change(name, undefined).index}`);
+        results += `<Deleted><Key>${name}</Key></Deleted>`;
+      }
+    }
+    const body = new TextEncoder().encode(`<DeleteResult>${results}</DeleteResult>`);
+    return { status: 200, headers: ["x-sim-states", told.join(",")], body };
+  }
+
+  /** The first to complete an upload does it; others hear that it is done, or that there is none. */
+  #complete(key: string, uploadId: string, sent: Uint8Array): Answer {
+    let index = this.#uploads.get(uploadId);
+    if (index !== undefined && this.#options.random.float() < 0.5) {
+      return errorAnswer(404, "NoSuchUpload");
+    }
+    index ??= this.change(key, sent).index;
+    this.#uploads.set(uploadId, index);
+    const body = new TextEncoder().encode("  <CompleteMultipartUploadResult/>");
+    return { status: 200, headers: ["x-sim-states", `${key}=${index}`], body };
   }
 
   #judge(method: string, fields: Fields, target: Target): Judgement {

@@ -64,6 +64,15 @@ export class Judge {
     const isOfObject = [200, 206, 304].includes(seen.status);
     if (isOfObject) this.#mayHave(seen);
     if (isOfObject || seen.status === 404) this.#isOfSomeState(seen, moment);
+    this.#saysWhenStale(seen);
+  }
+
+  /** A copy older than the time to live is served only with a warning. */
+  #saysWhenStale(seen: Seen): void {
+    const ageMs = Number(seen.fields.get("age") ?? 0) * 1000;
+    if (ageMs > this.#world.options.ttlMs && !seen.fields.has("warning")) {
+      broken("a stale copy was served as a fresh one", seen);
+    }
   }
 
   /** Nobody gets what upstream would have refused, outside of a live grant or a public proof. */

@@ -24,6 +24,7 @@ import { Upstream } from "../../../src/upstream/upstream.ts";
 import { createMemoryStorage, type MemoryStorage } from "../../support/memory-storage.ts";
 import { SimClock } from "../../support/sim-clock.ts";
 import { HOST, ModelStore, PROXY } from "./model-store.ts";
+import { type Life, mortalStorage, NotesFolder } from "./mortal.ts";
 import { slowStorage } from "./slow-storage.ts";
 
 export const BUCKET = "bucket";
@@ -50,6 +51,15 @@ export interface WorldOptions {
   readonly blockThresholdBytes?: number;
   /** Chance that the store lets a call wait. */
   readonly storeDelay?: number;
+}
+
+/** What goes on when a gateway is killed: time, upstream and the disk. */
+export interface Surroundings {
+  readonly clock: SimClock;
+  readonly random: Random;
+  readonly store: ModelStore;
+  readonly storage: MemoryStorage;
+  readonly notes: NotesFolder;
 }
 
 export interface Ask {
@@ -83,11 +93,12 @@ export interface Seen {
   readonly isComplete: boolean;
 }
 
-export class World {
-  readonly clock = new SimClock();
+export class World implements Surroundings {
+  readonly clock: SimClock;
   readonly random: Random;
   readonly store: ModelStore;
   readonly storage: MemoryStorage;
+  readonly notes: NotesFolder;
   readonly flights: Coalescer;
   readonly auth: Auth;
   readonly gateway: Gateway;
@@ -97,9 +108,11 @@ export class World {
   readonly outcomes = { slowConsumers: 0, staleServed: 0, internalErrors: [] as unknown[] };
   readonly #secrets = new Map<string, string>();
   readonly #signers = new Map<string, Signer>();
+  readonly #life: Life = { isOver: false };
   #requests = 0;
 
-  constructor(given: WorldOptions) {
+  /** `remains`: what a killed gateway has left; everything is new by default. */
+  constructor(given: WorldOptions, remains?: Surroundings) {
     const options = {
       latencyMs: 50,
       chunkMs: 0,
@@ -117,12 +130,15 @@ export class World {
       ...given,
     };
     this.options = options;
-    this.random = seededRandom(options.seed);
+    this.clock = remains?.clock ?? new SimClock();
+    this.random = remains?.random ?? seededRandom(options.seed);
     const { clock, random } = this;
-    this.store = new ModelStore({ ...options, clock, random, bucket: BUCKET });
-    this.storage = createMemoryStorage();
+    this.store = remains?.store ?? new ModelStore({ ...options, clock, random, bucket: BUCKET });
+    this.storage = remains?.storage ?? createMemoryStorage();
+    this.notes = remains?.notes ?? new NotesFolder();
+    const disk = mortalStorage(this.storage, this.#life);
     const storage = options.isCacheEnabled
-      ? slowStorage(this.storage, clock, random, options.storeDelay)
+      ? slowStorage(disk, clock, random, options.storeDelay)
       : undefined;
     const cache = new Cache(
       storage,
@@ -134,6 +150,7 @@ export class World {
         tombstonesMax: 4,
       },
       { fillSkipped: () => undefined, invalidated: () => undefined },
+      this.notes.open(this.#life),
     );
     this.flights = new Coalescer(
       {
@@ -194,6 +211,11 @@ export class World {
         hostId: "sim",
       },
     );
+  }
+
+  /** Nothing this gateway does has any effect from now on. Start another on what it left. */
+  kill(): void {
+    this.#life.isOver = true;
   }
 
   /** Makes an account known upstream, or changes what it may do. */
