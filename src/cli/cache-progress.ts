@@ -28,7 +28,6 @@ export async function startProgress(label: string, totalBytes: number): Promise<
       formatValue: (value, _options, type) =>
         type === "value" || type === "total" ? formatByteSizeRounded(value) : String(value),
       etaBuffer: 1000,
-      hideCursor: true,
       clearOnComplete: true,
     },
     Presets.shades_grey,

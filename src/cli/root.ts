@@ -27,6 +27,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "cache ls": async () => (await import("./cache-ls.ts")).cacheLs,
   "cache inspect": async () => (await import("./cache-inspect.ts")).cacheInspect,
   "cache verify": async () => (await import("./cache-verify.ts")).cacheVerify,
+  "cache warm": async () => (await import("./cache-warm.ts")).cacheWarm,
   "cache purge": async () => (await import("./cache-purge.ts")).cachePurge,
   "config init": async () => (await import("./config-init.ts")).configInit,
   "config show": async () => (await import("./config-show.ts")).configShow,

@@ -74,10 +74,18 @@ export class CachePlayground implements AsyncDisposable {
   }
 
   /** Runs `tag <words>` with the configuration of the server. */
-  async tag(
+  tag(
     words: string | readonly string[],
     env: Readonly<Record<string, string>> = {},
   ): Promise<Outcome> {
+    return this.spawnTag(words, env).outcome;
+  }
+
+  /** `tag`, for a test that does something while it runs. */
+  spawnTag(
+    words: string | readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): { readonly pid: number; readonly outcome: Promise<Outcome> } {
     const list = typeof words === "string" ? words.split(" ") : words;
     const child = Bun.spawn([process.execPath, MAIN, ...list], {
       cwd: this.folder,
@@ -92,12 +100,10 @@ export class CachePlayground implements AsyncDisposable {
       stdout: "pipe",
       stderr: "pipe",
     });
-    const [exitCode, stdout, stderr] = await Promise.all([
-      child.exited,
-      child.stdout.text(),
-      child.stderr.text(),
-    ]);
-    return { exitCode, stdout, stderr };
+    const outcome = Promise.all([child.exited, child.stdout.text(), child.stderr.text()]).then(
+      ([exitCode, stdout, stderr]) => ({ exitCode, stdout, stderr }),
+    );
+    return { pid: child.pid, outcome };
   }
 
   /** Starts the server again after `program.stop()`. */
