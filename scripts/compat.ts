@@ -66,7 +66,11 @@ async function main(): Promise<number> {
   await mkdir(out, { recursive: true });
   const label = values.server ?? "existing";
 
-  const run = (conf: string, side: "direct" | "through"): Promise<SuiteResults> =>
+  const run = (
+    side: "direct" | "through",
+    conf: string,
+    without: readonly string[],
+  ): Promise<SuiteResults> =>
     runSuite({
       suite,
       python: values.python,
@@ -74,6 +78,7 @@ async function main(): Promise<number> {
       folder: out,
       label: `${label}-${side}`,
       only: values.only,
+      without,
       onResult: (result, count) => showResult(side, result, count),
     });
 
@@ -82,14 +87,14 @@ async function main(): Promise<number> {
     await using server = await startServer(values.server, folder);
     const mode = server.proxyAccess === undefined ? "signing" : "transparent";
     console.log(`${server.name}, and the gateway before it in ${mode} mode`);
-    const direct = await run(server.conf, "direct");
+    const direct = await run("direct", server.conf, server.crashedBy);
     await using gateway = await startGateway(
       values.gateway.split(" "),
       server,
       folder,
       values.region,
     );
-    const through = await run(gateway.conf, "through");
+    const through = await run("through", gateway.conf, server.crashedBy);
     await Bun.write(join(out, `${label}-gateway.log`), gateway.log());
     const report: Report = {
       label,

@@ -13,6 +13,8 @@ export interface Server extends AsyncDisposable {
   readonly conf: string;
   /** What a gateway in transparent mode proves itself with; undefined: the server knows no gateways. */
   readonly proxyAccess: KeyPair | undefined;
+  /** Tests that end the server itself, as `test_s3.py::test_name`: they are not run. */
+  readonly crashedBy: readonly string[];
 }
 
 /** A port of the loopback interface that is free at this moment. */

@@ -5,8 +5,10 @@
  * what counts is that the gateway makes no difference.
  */
 
+export const TEST_FOLDER = "s3tests/functional";
+
 /** The suite's files that are about the S3 protocol. */
-export const TEST_FILES = ["s3tests/functional/test_headers.py", "s3tests/functional/test_s3.py"];
+export const TEST_FILES = ["test_headers.py", "test_s3.py"].map((name) => `${TEST_FOLDER}/${name}`);
 
 interface Exclusion {
   /** A file below s3tests/functional, or a pytest mark. */

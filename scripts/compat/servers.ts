@@ -30,6 +30,7 @@ export function existingServer(conf: string): Server {
     name: endpoint,
     conf,
     proxyAccess: undefined,
+    crashedBy: [],
     [Symbol.asyncDispose]: async () => undefined,
   };
 }
@@ -55,6 +56,7 @@ async function startOrigin(folder: string): Promise<Server> {
     name: "the dev origin",
     conf: renderConf(program.endpoint, OWN_USERS),
     proxyAccess,
+    crashedBy: [],
     [Symbol.asyncDispose]: async () => program[Symbol.asyncDispose](),
   };
 }

@@ -8,7 +8,7 @@ import { setPriority } from "node:os";
 import { join } from "node:path";
 
 import { systemClock } from "../../src/base/clock.ts";
-import { MARK_EXPRESSION, TEST_FILES } from "./selection.ts";
+import { MARK_EXPRESSION, TEST_FILES, TEST_FOLDER } from "./selection.ts";
 
 export type Outcome = "passed" | "failed" | "skipped";
 
@@ -36,6 +36,8 @@ export interface SuiteRun {
   readonly label: string;
   /** Only tests that match this `pytest -k` expression; all when undefined. */
   readonly only?: string | undefined;
+  /** Tests to leave out, as `test_s3.py::test_name`. */
+  readonly without?: readonly string[];
   /** Called after every test. */
   readonly onResult?: (result: TestResult, count: number) => void;
 }
@@ -54,6 +56,7 @@ export async function runSuite(run: SuiteRun): Promise<SuiteResults> {
   await appendFile(path("jsonl"), "");
   const options = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "observe"];
   const chosen = ["-m", MARK_EXPRESSION, ...(run.only === undefined ? [] : ["-k", run.only])];
+  for (const name of run.without ?? []) chosen.push("--deselect", `${TEST_FOLDER}/${name}`);
   const child = Bun.spawn([run.python, "-m", "pytest", ...options, ...chosen, ...TEST_FILES], {
     cwd: run.suite,
     env: suiteEnvironment(path("conf"), path("jsonl")),

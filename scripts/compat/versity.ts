@@ -43,6 +43,7 @@ export async function startVersity(folder: string): Promise<Server> {
       name: `versitygw ${/v?\d+\.\d+\.\d+/.exec(version)?.[0] ?? ""}`,
       conf: renderConf(endpoint, OWN_USERS),
       proxyAccess: undefined,
+      crashedBy: [],
       [Symbol.asyncDispose]: stop,
     };
   } catch (error) {
