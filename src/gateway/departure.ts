@@ -17,12 +17,15 @@ import { type ByteRange, formatRange, parseContentRange } from "../http/range.ts
 import type { ObjectId } from "../s3/object-id.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import type { ReadState, XCache } from "./exchange-state.ts";
+import { withFirstByte } from "./first-byte.ts";
 import { bufferedAnswer, declaredLength, learned, relayAnswer, streamBody } from "./forward.ts";
 import type { Parts } from "./parts.ts";
 import { overriddenHeaders } from "./representation.ts";
 
 /** Error bodies up to this size are shared among those who waited for them. */
 const SHARED_ANSWER_BYTES = 64 * 1024;
+/** A shorter body is read to its end: a new connection costs more than it. */
+const WORTH_CLOSING_BYTES = 256 * 1024;
 
 /** A read by the gateway with exactly the asker's rights; undefined when it cannot be signed. */
 export async function sendOnBehalf(
@@ -69,16 +72,17 @@ export async function departOrRelay(
   };
   const fields = new Fields(answer.headers);
   const known = parts.cache.lookup(id, state.inbound.fields);
-  // The same bytes stored anew may have other headers; only the date tells.
-  const isSame =
-    known !== undefined &&
-    known.etag === head.etag &&
-    known.lastModified === head.lastModified &&
-    known.sizeBytes === head.sizeBytes;
-  const isKnown = isSame && parts.cache.isComplete(known);
+  const isKnown = known !== undefined && isSame(known, head) && parts.cache.isComplete(known);
   if (isKnown && parts.cache.isValid(permit)) {
     // Upstream sent what is stored already: renew the entry rather than write it again.
     parts.cache.refresh(known, departure.head.headers, head.isPublic);
+  }
+  const reply = await fromElsewhere(state, parts, head, permit, xCache);
+  if (reply !== undefined) {
+    flight.decline();
+    flights.detach(id, flight);
+    answer.body.close();
+    return reply;
   }
   const fetchesRest = mayFetchRest(parts, id, departure);
   const isWorthStoring = fetchesRest || (head.sizeBytes ?? 0) >= parts.blocks.thresholdBytes;
@@ -136,6 +140,61 @@ export async function departOrRelay(
     },
     xCache,
   );
+}
+
+/** One version, bytes and headers. The same bytes stored anew may have others; only the date tells. */
+function isSame(one: Version, other: Version): boolean {
+  return (
+    one.etag === other.etag &&
+    one.lastModified === other.lastModified &&
+    one.sizeBytes === other.sizeBytes
+  );
+}
+
+type Version = Pick<FlightHead, "etag" | "lastModified" | "sizeBytes">;
+
+/**
+ * The version upstream is about to send may be stored, or on its way for others, already:
+ * its answer has just proven that this asker may read it, so the bytes need not be sent
+ * again. That is what a herd of many keys, each to be learned, would make upstream do.
+ */
+async function fromElsewhere(
+  state: ReadState,
+  parts: Parts,
+  head: FlightHead,
+  permit: FillPermit,
+  xCache: XCache,
+): Promise<Reply | undefined> {
+  const { cache, flights, respond, observer } = parts;
+  const { sizeBytes } = head;
+  if (sizeBytes === undefined || sizeBytes < WORTH_CLOSING_BYTES || head.etag === undefined) {
+    return undefined;
+  }
+  if (!cache.isValid(permit)) return undefined; // what is here may be another version by now
+  const entry = cache.lookup(state.operation.id, state.inbound.fields);
+  if (entry !== undefined && isSame(entry, head)) {
+    const age = cache.ageSeconds(entry);
+    const reply = respond.fromEntry(state, entry, xCache, age, (range) => cache.read(entry, range));
+    const served = await reply;
+    if (served !== undefined) return served;
+  }
+  const running = flights.find(state.operation.id);
+  if (running?.head === undefined || !isSame(running.head, head)) return undefined;
+  const range = respond.wantedFrom(state, head, sizeBytes);
+  if (running.hasEnded || !running.canServe(range?.start ?? 0)) return undefined;
+  try {
+    const source = range === undefined ? undefined : await withFirstByte(running.reader(range));
+    observer.flightShared();
+    return respond.fromFlight(
+      state,
+      running.head,
+      sizeBytes,
+      xCache,
+      (wanted) => source ?? running.reader(wanted),
+    );
+  } catch {
+    return undefined; // upstream's own answer is still there
+  }
 }
 
 /** Whether bytes of the object that nobody asked for are fetched along with those of the answer. */
