@@ -54,7 +54,7 @@ import {
 } from "./server/admin.ts";
 import { createOps, type LifePhase, opsFirst, type OpsSources } from "./server/ops.ts";
 import { BLOCK_BYTES_MIN } from "./storage/block-files.ts";
-import { openStorage } from "./storage/open.ts";
+import { type DiskStorage, openStorage } from "./storage/open.ts";
 import type { Storage } from "./storage/storage.ts";
 import { createHttpTransport } from "./upstream/http-transport.ts";
 import type { UpstreamTransport } from "./upstream/transport.ts";
@@ -430,7 +430,7 @@ async function openStore(
   config: Config,
   { clock, random, log }: Pick<Seams, "clock" | "random" | "log">,
   events: Events,
-): Promise<Storage | undefined> {
+): Promise<DiskStorage | undefined> {
   const { cache } = config;
   if (!cache.enabled) return undefined;
   return openStorage({
@@ -462,7 +462,7 @@ async function openStore(
 }
 
 /** What operators may do to the cache while it runs; see server/admin.ts. */
-function adminActions(cache: Cache, flights: Coalescer, storage: Storage): AdminActions {
+function adminActions(cache: Cache, flights: Coalescer, storage: DiskStorage): AdminActions {
   return {
     async purge(bucket, prefix) {
       // Nobody joins what is on its way, at the beginning or from what began meanwhile.
@@ -476,6 +476,7 @@ function adminActions(cache: Cache, flights: Coalescer, storage: Storage): Admin
       storage.remove(damaged.filter(isThere));
       return { dropped: damaged.filter((body) => !isThere(body)).length };
     },
+    compact: (signal) => storage.compact(signal),
   };
 }
 

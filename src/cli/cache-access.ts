@@ -12,8 +12,7 @@ import { errorCode } from "../base/errors.ts";
 import { systemRandom } from "../base/random.ts";
 import type { Config } from "../config/options.ts";
 import { readAdminAccess } from "../server/admin.ts";
-import type { CatalogReader } from "../storage/open.ts";
-import type { Storage } from "../storage/storage.ts";
+import type { CatalogReader, DiskStorage } from "../storage/open.ts";
 import { CliError } from "./exit-codes.ts";
 import { localServerUrl } from "./local-server.ts";
 
@@ -39,7 +38,7 @@ export interface Change<R> {
   readonly action: string;
   readonly input: object;
   /** The same on a store that nobody else has open. */
-  readonly offline: (storage: Storage) => R | Promise<R>;
+  readonly offline: (storage: DiskStorage) => R | Promise<R>;
 }
 
 /**
@@ -81,12 +80,12 @@ const CHANGE_LIMIT_MS = 24 * 60 * 60_000;
 /** Runs `use` on the store of a stopped server. Undefined when there is no store. */
 async function withStore<R>(
   config: Config,
-  use: (storage: Storage) => R | Promise<R>,
+  use: (storage: DiskStorage) => R | Promise<R>,
 ): Promise<R | undefined> {
   const { cache } = config;
   if (!existsSync(join(cache.diskPath, "control.db"))) return undefined;
   const { openStorage } = await import("../storage/open.ts");
-  let storage: Storage;
+  let storage: DiskStorage;
   try {
     storage = await openStorage({
       path: cache.diskPath,

@@ -24,6 +24,8 @@ export interface AdminActions {
   purge(bucket: string, prefix: string): Promise<{ readonly entries: number }>;
   /** Drops the bodies found damaged, if they still are what is stored. */
   verify(damaged: readonly DamagedBody[]): Promise<{ readonly dropped: number }>;
+  /** Gives dead space back; ends early, with what is done done, when `signal` aborts. */
+  compact(signal: AbortSignal): Promise<object>;
 }
 
 /** A body by the name the store gave it; it may have been replaced since it was found. */
@@ -79,6 +81,8 @@ export function createAdmin({ token, bindIp, actions }: AdminOptions): Handler {
         if (damaged === undefined) return answer(inbound, 400, { error: "bad_request" });
         return answer(inbound, 200, await actions.verify(damaged));
       }
+      case "cache/compact":
+        return answer(inbound, 200, await actions.compact(inbound.signal));
       default:
         return answer(inbound, 404, { error: "not_found" });
     }

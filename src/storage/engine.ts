@@ -28,7 +28,7 @@ import { LocalCommitter, type Committer } from "./committer.ts";
 import type { Control } from "./control.ts";
 import { Entries } from "./entries.ts";
 import { Entry, type EntryParts } from "./entry.ts";
-import { Evictor } from "./evictor.ts";
+import { Evictor, type CompactReport } from "./evictor.ts";
 import { FileUnits } from "./file-units.ts";
 import { FillMemory } from "./fill.ts";
 import { decodeHead } from "./head.ts";
@@ -64,6 +64,15 @@ export type StorageEvent =
   | { readonly kind: "degraded"; readonly because: string }
   | { readonly kind: "recovered" };
 
+/** A store on disk: what it can be told besides the orders of the cache. */
+export interface DiskStorage extends Storage {
+  /**
+   * Gives dead space back now, where eviction would do so when it is needed. Resolves to
+   * what was done, also when `signal` or `close` ended it early.
+   */
+  compact(signal: AbortSignal): Promise<CompactReport>;
+}
+
 export interface EngineOptions {
   readonly folder: string;
   readonly capacityBytes: number;
@@ -82,7 +91,7 @@ export interface EngineOptions {
   readonly report: (event: StorageEvent) => void;
 }
 
-export class Engine implements Storage {
+export class Engine implements DiskStorage {
   readonly #options: EngineOptions;
   readonly #control: Control;
   readonly #lock: StoreLock;
@@ -106,6 +115,7 @@ export class Engine implements Storage {
   readonly #intake: Intake;
   readonly #housekeeping: Housekeeping;
   readonly #unlinks = new Set<Promise<void>>();
+  readonly #recovered = Promise.withResolvers<void>();
   #evictedEntries: number;
   #evictedBytes: number;
   #damagedEntries = 0;
@@ -253,8 +263,8 @@ export class Engine implements Storage {
       onMeasured: () => this.#evictor.poke(),
       onFailure,
     });
-    this.#tasks.spawn("recover", (signal) =>
-      recover(
+    this.#tasks.spawn("recover", (signal) => {
+      const recovery = recover(
         {
           catalog: this.#catalog,
           segments: this.#segments,
@@ -265,8 +275,9 @@ export class Engine implements Storage {
           firstStamp,
         },
         signal,
-      ),
-    );
+      );
+      return recovery.finally(() => this.#recovered.resolve());
+    });
     this.#evictor.poke();
   }
 
@@ -351,6 +362,22 @@ export class Engine implements Storage {
       activeFills: this.#intake.runningCount,
       degradedBecause: this.#health.degradedBecause,
     };
+  }
+
+  async compact(signal: AbortSignal): Promise<CompactReport> {
+    await this.#recovered.promise; // until then nobody knows what is live
+    let report: CompactReport = { segments: 0, movedRecords: 0, movedBytes: 0, freedBytes: 0 };
+    const done = Promise.withResolvers<void>();
+    this.#tasks.spawn("compact", async (stopped) => {
+      try {
+        report = await this.#evictor.compact(AbortSignal.any([signal, stopped]));
+      } finally {
+        done.resolve();
+      }
+    });
+    if (this.#tasks.signal.aborted) return report;
+    await done.promise;
+    return report;
   }
 
   async close(): Promise<void> {

@@ -26,6 +26,16 @@ import type { Location } from "./segment-reader.ts";
 import { Segment, type Segments } from "./segments.ts";
 import type { Space } from "./space.ts";
 
+/** What `compact` did. */
+export interface CompactReport {
+  /** Segments given up. */
+  readonly segments: number;
+  readonly movedRecords: number;
+  readonly movedBytes: number;
+  /** Bytes on the volume less than before. */
+  readonly freedBytes: number;
+}
+
 export interface EvictorOptions {
   readonly segments: Segments;
   readonly files: OpenFiles;
@@ -51,6 +61,8 @@ export interface EvictorOptions {
 const SEGMENTS_AHEAD = 2;
 /** With this share of the cap free again, the cache is not full any more. */
 const NOT_FULL_SHARE = 0.1;
+/** Compacting a segment that is fuller than this writes more than it gives back. */
+const COMPACT_LIVE_SHARE_MAX = 0.5;
 /** Rows deleted in one transaction. */
 const SWEEP_ROWS = 256;
 /** What deleting a row costs of the background budget, in bytes. */
@@ -102,6 +114,66 @@ export class Evictor {
         this.#isRunning = false;
       }
     });
+  }
+
+  /**
+   * Gives dead space back now: moves every live record out of the segments that hold few,
+   * and drops these. Ends early, with what is done done, when `signal` aborts or when there
+   * is no room to move into.
+   */
+  async compact(signal: AbortSignal): Promise<CompactReport> {
+    const { segments, onFailure } = this.#options;
+    const report = { segments: 0, movedRecords: 0, movedBytes: 0, freedBytes: 0 };
+    const found = [...segments.sealed()]; // not those that are made by moving
+    for (const segment of found) {
+      if (signal.aborted) break;
+      const isWorthIt = segment.liveBytes <= COMPACT_LIVE_SHARE_MAX * segment.fileBytes;
+      if (!isWorthIt || segment.isVictim || segment.isDead) continue;
+      segment.isVictim = true; // eviction passes it by
+      try {
+        const left = await this.#moveAll(segment, report, signal);
+        if (left === undefined) break;
+        report.segments += 1;
+        report.freedBytes += segment.fileBytes;
+        await segments.drop(segment);
+        if (left.length > 0) this.sweep(segment, left);
+      } catch (error) {
+        if (!signal.aborted) onFailure(error);
+        break;
+      } finally {
+        segment.isVictim = segment.isDead;
+      }
+    }
+    return { ...report, freedBytes: report.freedBytes - report.movedBytes };
+  }
+
+  /** Moves every live record on; answers what is left, damaged, or undefined when there was no room. */
+  async #moveAll(
+    segment: Segment,
+    report: { movedRecords: number; movedBytes: number },
+    signal: AbortSignal,
+  ): Promise<FooterEntry[] | undefined> {
+    const { catalog, segments, files, budget } = this.#options;
+    const left: FooterEntry[] = [];
+    const open = files.acquire(segment.path);
+    try {
+      for (const entry of await segments.records(segment)) {
+        if (!catalog.shard(entry.shard).pointsAt(entry, segment.id, entry.offset)) continue;
+        if (await this.#move(segment, entry, open, segment.isKept)) {
+          report.movedRecords += 1;
+          report.movedBytes += entry.length;
+        } else {
+          left.push(entry);
+        }
+        await this.#breathe(2 * entry.length, signal, budget);
+      }
+      return left;
+    } catch (error) {
+      if (error instanceof CacheFull) return undefined;
+      throw error;
+    } finally {
+      open.release();
+    }
   }
 
   /** Deletes the rows of a segment that is gone. */
@@ -235,14 +307,19 @@ export class Evictor {
   }
 
   /** Copies one record and switches its row; false when the row names something else by now. */
-  async #move(segment: Segment, entry: FooterEntry, open: OpenFile): Promise<boolean> {
+  async #move(
+    segment: Segment,
+    entry: FooterEntry,
+    open: OpenFile,
+    isKept = true,
+  ): Promise<boolean> {
     const { catalog, writer, segments, onMove } = this.#options;
     const isCurrent = (): boolean =>
       catalog.shard(entry.shard).pointsAt(entry, segment.id, entry.offset);
     if (!isCurrent()) return false;
     const record = await readRecord(open, segment, entry);
     if (record === undefined) return false; // damaged: it goes with the segment
-    const extent = await writer.append(record, true);
+    const extent = await writer.append(record, isKept);
     const to = { segment: extent.segment, offset: extent.offset };
     let isMoved = false;
     try {

@@ -10,10 +10,9 @@ import { systemDisk, type Disk } from "../base/disk.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
 import { Control, ControlDamaged, systemBootId } from "./control.ts";
-import { Engine, type StorageEvent } from "./engine.ts";
+import { Engine, type DiskStorage, type StorageEvent } from "./engine.ts";
 import { lockStore } from "./lock.ts";
 import type { PolicyName } from "./policy.ts";
-import type { Storage } from "./storage.ts";
 
 export {
   openCatalogReader,
@@ -24,8 +23,9 @@ export {
   type StoreSummary,
   type TierSummary,
 } from "./catalog-reader.ts";
+export type { CompactReport } from "./evictor.ts";
 export type { CheckedEntry } from "./scrub.ts";
-export type { StorageEvent } from "./engine.ts";
+export type { DiskStorage, StorageEvent } from "./engine.ts";
 
 export type { PolicyName } from "./policy.ts";
 
@@ -71,7 +71,7 @@ const MIB = 1024 * 1024;
  * Throws `storage_locked` when another process has it open, and `storage_io` when the
  * folder cannot be made or written, or was written by a newer version.
  */
-export async function openStorage(options: StorageOptions): Promise<Storage> {
+export async function openStorage(options: StorageOptions): Promise<DiskStorage> {
   const disk = options.disk ?? systemDisk;
   const report = options.report ?? (() => undefined);
   disk.makeFolder(options.path);
