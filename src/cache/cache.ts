@@ -23,7 +23,7 @@ import { type CacheDecision, decideRead, mayServeStale, type ReadWishes } from "
 import { metaOf, refreshedHeaders } from "./entry.ts";
 import { freshUntilMs } from "./freshness.ts";
 import { type FillPermit, Tombstones } from "./tombstones.ts";
-import type { WriteNotes } from "./write-notes.ts";
+import type { WriteNote, WriteNotes } from "./write-notes.ts";
 import type { WriteOutcome, WriteTargets } from "./write-targets.ts";
 import { type WriteUnderWay, WritesUnderWay } from "./writes-under-way.ts";
 
@@ -71,11 +71,12 @@ export class Cache {
   readonly #options: CacheOptions;
   readonly #events: CacheEvents;
   readonly #tombstones: Tombstones;
-  readonly #writes: WritesUnderWay;
+  readonly #notes: WriteNotes | undefined;
+  readonly #writes = new WritesUnderWay();
   /** Of writes without an answer. */
   readonly #timers = new Set<Timer>();
 
-  /** `notes` are undefined when `storage` does not outlive the process. */
+  /** Without `notes`, what is stored of an object goes before a write of it is forwarded. */
   constructor(
     storage: Storage | undefined,
     clock: Clock,
@@ -88,11 +89,9 @@ export class Cache {
     this.#options = options;
     this.#events = events;
     this.#tombstones = new Tombstones(options.tombstonesMax);
-    this.#writes = new WritesUnderWay(storage === undefined ? undefined : notes);
-    for (const note of notes?.left ?? []) {
-      const { targets } = note;
-      const write = this.#writes.begin(targets, clock.nowMs(), this.#tombstones.advance(), note);
-      this.#leaveUncertain(write);
+    this.#notes = storage === undefined ? undefined : notes;
+    for (const note of this.#notes?.left ?? []) {
+      this.#leaveUncertain(this.#begin(note.targets, note));
     }
   }
 
@@ -158,7 +157,6 @@ export class Cache {
 
   /** To be taken before the upstream request whose answer may be stored. */
   permit(id: ObjectId): FillPermit {
-    this.#writes.expectFill(id);
     return this.#tombstones.permit(id);
   }
 
@@ -228,19 +226,18 @@ export class Cache {
   beginWrite(targets: WriteTargets): {
     settle(outcome: WriteOutcome, changed: WriteTargets): void;
   } {
-    const writes = this.#writes;
-    const write = writes.begin(targets, this.#clock.nowMs(), this.#tombstones.advance());
-    // The entry of a write that cannot be noted must be gone before upstream may change it.
-    if (this.#mayHold(targets) && !write.note()) this.#invalidate(targets);
+    const write = this.#begin(targets, this.#notes?.write(targets));
+    // Unnoted, nothing may be there that a restart could take for good.
+    if (write.note === undefined) this.#invalidate(targets);
     return {
       settle: (outcome, changed) => {
         switch (outcome) {
           case "rejected":
-            writes.end(write);
+            this.#writes.end(write);
             return;
           case "succeeded":
             this.#invalidate(changed);
-            writes.end(write);
+            this.#writes.end(write);
             return;
           case "unknown":
             this.#leaveUncertain(write);
@@ -278,6 +275,7 @@ export class Cache {
   close(): void {
     for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
+    this.#notes?.close();
   }
 
   stats(): StorageStats | undefined {
@@ -290,11 +288,17 @@ export class Cache {
     return object?.version === version ? object : undefined;
   }
 
-  /** Whether something of `targets` may be stored; asked of one object, assumed of many. */
-  #mayHold(targets: WriteTargets): boolean {
-    if (this.#storage === undefined) return false;
-    if (targets.kind === "bucket" || targets.ids.length !== 1) return true;
-    return targets.ids.some((id) => this.#storage?.lookup(id) !== undefined);
+  #begin(targets: WriteTargets, note: WriteNote | undefined): WriteUnderWay {
+    const write: WriteUnderWay = {
+      targets,
+      beganAtMs: this.#clock.nowMs(),
+      // Unnoted, nothing may become durable either.
+      voidsBelow: note === undefined ? Number.POSITIVE_INFINITY : this.#tombstones.advance(),
+      note,
+      isUncertain: false,
+    };
+    this.#writes.begin(write);
+    return write;
   }
 
   /** Upstream may have carried the write out, or may still do it. */

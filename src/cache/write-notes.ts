@@ -2,15 +2,19 @@
  * Notes on disk of writes under way, so that a process that is killed between forwarding a
  * write and learning its outcome leaves word of it for the next one.
  *
- * One small file per write, made before the write is forwarded and removed after it was
- * settled. Nothing is synced: a note has to survive the process, not the machine, because
- * after a power loss the store trusts none of its entries without asking upstream anyway
- * (docs/storage-format.md, "Power loss"). A note that was cut short belongs to a write that
- * was never forwarded; one that outlives its write costs a miss.
+ * A log of two kinds of lines, `{"write":7,"objects":[["bucket","key"]]}` before a write is
+ * forwarded and `{"settled":7}` after it was settled: some microseconds each, where a file per
+ * write takes a hundred times as long. A log that has grown is replaced by one with the
+ * notes that still count; both may be there after a kill, and then both are read.
+ *
+ * Nothing is synced: a note has to survive the process, not the machine, because after a
+ * power loss the store trusts none of its entries without asking upstream anyway
+ * (docs/storage-format.md, "Power loss"). A line that was cut short belongs to a write that
+ * was never forwarded; a note that outlives its write costs a miss.
  */
 
 import { join } from "node:path";
-import type { Disk } from "../base/disk.ts";
+import type { Disk, DiskFile } from "../base/disk.ts";
 import type { WriteTargets } from "./write-targets.ts";
 
 export interface WriteNotes {
@@ -18,10 +22,12 @@ export interface WriteNotes {
   readonly left: readonly LeftNote[];
   /** Returns when the note will survive this process; undefined when the disk refuses it. Never throws. */
   write(targets: WriteTargets): WriteNote | undefined;
+  /** Nothing is written any more. What was not erased is left to the next process. */
+  close(): void;
 }
 
 export interface WriteNote {
-  /** The write was settled. */
+  /** The write was settled. Never throws. */
   erase(): void;
 }
 
@@ -37,45 +43,116 @@ export interface WriteNotesOptions {
   readonly onTrouble: (cause: unknown) => void;
 }
 
-/** Opens the notes and reads what an earlier process left. Throws `storage_io` when that cannot be read. */
+/** A log is begun anew when it is longer than this and nothing in it counts any more … */
+const EMPTY_BYTES = 64 * 1024;
+/** … and replaced when it is longer than this whatever is in it. */
+const LONG_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Opens the notes and reads what an earlier process left. Throws `storage_io` when that
+ * cannot be read, or no new log be made.
+ */
 export function openWriteNotes(options: WriteNotesOptions): WriteNotes {
-  const { folder, disk, onTrouble } = options;
-  disk.makeFolder(folder);
-  const names = disk.list(folder);
-  // Above every number in use, so that a new note never meets one that was left.
-  let count = Math.max(0, ...names.map((name) => Number.parseInt(name, 10) || 0));
-  const noteAt = (path: string): WriteNote => ({
-    erase: () => {
-      disk.remove(path).catch(onTrouble);
-    },
-  });
-  const left: LeftNote[] = [];
-  for (const name of names) {
-    const path = join(folder, name);
-    const targets = parse(read(disk, path));
-    if (targets === undefined) noteAt(path).erase();
-    else left.push({ targets, ...noteAt(path) });
+  return new NotesLog(options);
+}
+
+class NotesLog implements WriteNotes {
+  readonly left: readonly LeftNote[];
+  readonly #options: WriteNotesOptions;
+  /** Noted and not settled, by number. */
+  readonly #open: Map<number, WriteTargets>;
+  #count: number;
+  #logNumber: number;
+  #file: DiskFile;
+  #lengthBytes = 0;
+  #isClosed = false;
+
+  constructor(options: WriteNotesOptions) {
+    const { folder, disk } = options;
+    this.#options = options;
+    disk.makeFolder(folder);
+    const names = disk.list(folder);
+    const past = parseLogs(names.map((name) => read(disk, join(folder, name))));
+    this.#open = past.open;
+    this.#count = past.highest;
+    this.#logNumber = Math.max(0, ...names.map((name) => Number.parseInt(name, 10) || 0));
+    this.left = [...past.open].map(([number, targets]) => ({
+      targets,
+      erase: () => this.#erase(number),
+    }));
+    this.#file = this.#newLog();
+    for (const name of names) this.#remove(name);
   }
-  return {
-    left,
-    write(targets) {
-      count += 1;
-      const path = join(folder, `${count}.json`);
-      try {
-        const file = disk.open(path, "create");
-        try {
-          file.writeSync([format(targets)], 0);
-        } finally {
-          file.close();
-        }
-      } catch (error) {
-        onTrouble(error);
-        noteAt(path).erase();
-        return undefined;
-      }
-      return noteAt(path);
-    },
-  };
+
+  write(targets: WriteTargets): WriteNote | undefined {
+    this.#count += 1;
+    const number = this.#count;
+    if (!this.#append(lineOf(number, targets))) return undefined;
+    this.#open.set(number, targets);
+    return { erase: () => this.#erase(number) };
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#file.close();
+  }
+
+  #erase(number: number): void {
+    if (!this.#open.delete(number)) return;
+    this.#append(`{"settled":${number}}\n`);
+    const limitBytes = this.#open.size === 0 ? EMPTY_BYTES : LONG_BYTES;
+    if (this.#lengthBytes > limitBytes) this.#replace();
+  }
+
+  /** False when the disk refuses. */
+  #append(line: string): boolean {
+    if (this.#isClosed) return false;
+    const bytes = Buffer.from(line);
+    try {
+      this.#file.writeSync([bytes], this.#lengthBytes);
+    } catch (error) {
+      // What was written of it is written over, or is a cut line at the end.
+      this.#options.onTrouble(error);
+      return false;
+    }
+    this.#lengthBytes += bytes.length;
+    return true;
+  }
+
+  #replace(): void {
+    if (this.#isClosed) return;
+    const before = this.#file;
+    try {
+      this.#file = this.#newLog();
+    } catch (error) {
+      this.#options.onTrouble(error); // the long one goes on being good
+      return;
+    }
+    before.close();
+    this.#remove(nameOf(this.#logNumber - 1));
+  }
+
+  /** A log with the notes that count; it is whole before the earlier one goes. */
+  #newLog(): DiskFile {
+    const { folder, disk } = this.#options;
+    const file = disk.open(join(folder, nameOf(this.#logNumber + 1)), "create");
+    const lines = [...this.#open].map(([number, targets]) => lineOf(number, targets));
+    const bytes = Buffer.from(lines.join(""));
+    if (bytes.length > 0) file.writeSync([bytes], 0);
+    this.#logNumber += 1;
+    this.#lengthBytes = bytes.length;
+    return file;
+  }
+
+  #remove(name: string): void {
+    const { folder, disk, onTrouble } = this.#options;
+    disk.remove(join(folder, name)).catch(onTrouble);
+  }
+}
+
+function nameOf(logNumber: number): string {
+  return `${logNumber}.log`;
 }
 
 function read(disk: Disk, path: string): string {
@@ -88,27 +165,51 @@ function read(disk: Disk, path: string): string {
   }
 }
 
-function format(targets: WriteTargets): Uint8Array {
-  const value =
+function lineOf(number: number, targets: WriteTargets): string {
+  const named =
     targets.kind === "bucket"
       ? { bucket: targets.bucket }
       : { objects: targets.ids.map(({ bucket, key }) => [bucket, key]) };
-  return new TextEncoder().encode(JSON.stringify(value));
+  return `${JSON.stringify({ write: number, ...named })}\n`;
 }
 
-/** Undefined when the text is not whole. */
-function parse(text: string): WriteTargets | undefined {
-  let value: { bucket?: unknown; objects?: unknown };
+/** What is open in some logs, of which one may have replaced the other. */
+function parseLogs(texts: readonly string[]): {
+  readonly open: Map<number, WriteTargets>;
+  readonly highest: number;
+} {
+  const open = new Map<number, WriteTargets>();
+  const settled = new Set<number>();
+  let highest = 0;
+  for (const line of texts.flatMap((text) => text.split("\n"))) {
+    const parsed = parseLine(line);
+    if (parsed === undefined) continue;
+    highest = Math.max(highest, parsed.number);
+    if (parsed.targets === undefined) settled.add(parsed.number);
+    else open.set(parsed.number, parsed.targets);
+  }
+  for (const number of settled) open.delete(number);
+  return { open, highest };
+}
+
+/** `targets` undefined: the write was settled. Undefined when the line is not whole. */
+function parseLine(
+  line: string,
+): { readonly number: number; readonly targets: WriteTargets | undefined } | undefined {
+  let value: { write?: unknown; settled?: unknown; bucket?: unknown; objects?: unknown };
   try {
-    value = JSON.parse(text) as typeof value;
+    value = JSON.parse(line) as typeof value;
   } catch {
     return undefined;
   }
-  if (typeof value.bucket === "string") return { kind: "bucket", bucket: value.bucket };
-  if (!Array.isArray(value.objects)) return undefined;
-  const ids = value.objects.map((pair) => {
-    const [bucket, key] = pair as [string, string];
-    return { bucket, key };
+  const { write, settled, bucket, objects } = value;
+  if (typeof settled === "number") return { number: settled, targets: undefined };
+  if (typeof write !== "number") return undefined;
+  if (typeof bucket === "string") return { number: write, targets: { kind: "bucket", bucket } };
+  if (!Array.isArray(objects)) return undefined;
+  const ids = objects.map((pair) => {
+    const [bucketName, key] = pair as [string, string];
+    return { bucket: bucketName, key };
   });
-  return { kind: "objects", ids };
+  return { number: write, targets: { kind: "objects", ids } };
 }

@@ -10,12 +10,9 @@
  * - fills that began before the write may not commit;
  * - a note on disk keeps a killed process from forgetting the write:
  *
- *     1. writer: the entry of version A is doubted, the write of B is noted and forwarded
+ *     1. writer: the write of B is noted, the entry of version A doubted, B forwarded
  *     2. reader: fetches A once more and stores it, fresh; upstream stores B
  *     3. kill -9; the next process finds the note and invalidates, or A would be served
- *
- *   The note is made late, when there is something it protects: an entry when the write
- *   begins, or a fill that may become one (`expectFill`). Most writes need none.
  *
  * Without an answer, or when the process that waited for it was killed, a write stays under
  * way for a while, since upstream may still carry it out: everything of its objects is
@@ -25,58 +22,23 @@
 import { type ObjectId, objectIdString } from "../s3/object-id.ts";
 import type { StoredObject } from "../storage/storage.ts";
 import type { FillPermit } from "./tombstones.ts";
-import type { WriteNote, WriteNotes } from "./write-notes.ts";
+import type { WriteNote } from "./write-notes.ts";
 import type { WriteTargets } from "./write-targets.ts";
 
-export class WriteUnderWay {
+export interface WriteUnderWay {
   readonly targets: WriteTargets;
   readonly beganAtMs: number;
   /** Permits with a lower number are void while the write is under way. */
-  voidsBelow: number;
+  readonly voidsBelow: number;
+  /** Undefined when nothing outlives the process, or the disk refused. */
+  readonly note: WriteNote | undefined;
   /** No answer came, and none will: nothing of the objects is certain. */
-  isUncertain = false;
-  readonly #notes: WriteNotes | undefined;
-  #note: WriteNote | undefined;
-
-  constructor(
-    targets: WriteTargets,
-    beganAtMs: number,
-    voidsBelow: number,
-    notes: WriteNotes | undefined,
-    note: WriteNote | undefined,
-  ) {
-    this.targets = targets;
-    this.beganAtMs = beganAtMs;
-    this.voidsBelow = voidsBelow;
-    this.#notes = notes;
-    this.#note = note;
-  }
-
-  /** Sees to it that the write survives this process; false when the disk refuses. */
-  note(): boolean {
-    if (this.#notes === undefined || this.#note !== undefined) return true;
-    if (this.voidsBelow === Number.POSITIVE_INFINITY) return false; // refused before
-    this.#note = this.#notes.write(this.targets);
-    // Unnoted, nothing may become durable that a restart could take for good.
-    if (this.#note === undefined) this.voidsBelow = Number.POSITIVE_INFINITY;
-    return this.#note !== undefined;
-  }
-
-  eraseNote(): void {
-    this.#note?.erase();
-    this.#note = undefined;
-  }
+  isUncertain: boolean;
 }
 
 export class WritesUnderWay {
-  /** Undefined: nothing outlives the process, so nothing is noted. */
-  readonly #notes: WriteNotes | undefined;
   readonly #byObject = new Map<string, Set<WriteUnderWay>>();
   readonly #byBucket = new Map<string, Set<WriteUnderWay>>();
-
-  constructor(notes: WriteNotes | undefined) {
-    this.#notes = notes;
-  }
 
   /** Writes that were not ended yet. */
   get count(): number {
@@ -87,20 +49,12 @@ export class WritesUnderWay {
     return writes.size;
   }
 
-  /** Permits below `voidsBelow` are void until `end`. `note`: there is one already. */
-  begin(
-    targets: WriteTargets,
-    beganAtMs: number,
-    voidsBelow: number,
-    note?: WriteNote,
-  ): WriteUnderWay {
-    const write = new WriteUnderWay(targets, beganAtMs, voidsBelow, this.#notes, note);
-    for (const [index, name] of this.#placesOf(targets)) {
+  begin(write: WriteUnderWay): void {
+    for (const [index, name] of this.#placesOf(write.targets)) {
       const writes = index.get(name);
       if (writes === undefined) index.set(name, new Set([write]));
       else writes.add(write);
     }
-    return write;
   }
 
   end(write: WriteUnderWay): void {
@@ -108,7 +62,7 @@ export class WritesUnderWay {
       const writes = index.get(name);
       if (writes?.delete(write) === true && writes.size === 0) index.delete(name);
     }
-    write.eraseNote();
+    write.note?.erase();
   }
 
   /** Whether `object` may be used only after upstream confirmed it. Asked on every hit. */
@@ -124,11 +78,6 @@ export class WritesUnderWay {
   voids({ id, sequence }: FillPermit): boolean {
     for (const write of this.#covering(id)) if (sequence < write.voidsBelow) return true;
     return false;
-  }
-
-  /** A fill of the object may be committed while its writes are under way. */
-  expectFill(id: ObjectId): void {
-    for (const write of this.#covering(id)) write.note();
   }
 
   *#covering(id: ObjectId): Generator<WriteUnderWay, void, undefined> {

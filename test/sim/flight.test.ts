@@ -91,7 +91,7 @@ test.each(seeds(100))(
     const isStored = random.float() < 0.7;
     const canFetchParts = isStored && random.float() < 0.7;
     const isSparse = random.float() < 0.3;
-  const hasFaults = random.float() < 0.4;
+    const hasFaults = random.float() < 0.4;
     const faults: Faults = hasFaults
       ? { resetChance: 0.01, shortChance: 0.005 }
       : { resetChance: 0, shortChance: 0 };
@@ -141,9 +141,9 @@ test.each(seeds(100))(
         end: first.end,
         source: response(world, first.start, first.end, faults),
         fill: isStored ? fill : undefined,
-      missing: undefined,
-      fetchesRest: !canFetchParts || !isSparse,
-      alignBytes: 4 * KIB,
+        missing: undefined,
+        fetchesRest: !canFetchParts || !isSparse,
+        alignBytes: 4 * KIB,
         stillPermitted: () => isPermitted,
         fetchPart: canFetchParts
           ? async ({ start, end }) => {

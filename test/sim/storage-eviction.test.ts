@@ -145,7 +145,7 @@ function runEpochs({ policy, share, order, group = FLAT }: Epochs): number[] {
   const random = seededRandom(7);
   return Array.from({ length: 11 }, (_, epoch) => {
     const first = epoch < 8 ? 0 : OBJECTS;
-    const dataset = Array.from({ length: OBJECTS }, (_, object) => first + object);
+    const dataset = Array.from({ length: OBJECTS }, (_none, object) => first + object);
     const requests = order === "shuffled" ? shuffled(dataset, random) : dataset;
     return requests.filter((object) => cache.request(object)).length / OBJECTS;
   });

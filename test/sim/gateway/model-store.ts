@@ -104,7 +104,8 @@ const TIMEOUT_MS = 30_000;
 
 export class ModelStore implements UpstreamTransport {
   faults: Faults = NO_FAULTS;
-  /** Waited for between the moment of judgement and the way back; undefined: nothing. */
+  /** Waited for before a request is judged, and before its answer goes back; undefined: nothing. */
+  holdRequest: ((request: UpstreamRequest) => Promise<void> | undefined) | undefined;
   holdAnswer: ((request: UpstreamRequest) => Promise<void> | undefined) | undefined;
   openBodies = 0;
   requestCount = 0;
@@ -247,6 +248,7 @@ export class ModelStore implements UpstreamTransport {
       if (trouble === "reset") throw failure("upstream_reset");
       if (trouble === "hang") await this.#hang(request.signal);
       const sent = request.body === null ? new Uint8Array(0) : await readAll(request.body, 1 << 24);
+      await this.holdRequest?.(request);
       const answer: Answer =
         trouble === "busy"
           ? errorAnswer(503, "SlowDown")

@@ -4,9 +4,12 @@
  * does reaches the disk any more.
  */
 
+import type { ByteSource } from "../../../src/base/byte-source.ts";
+import { GatewayError } from "../../../src/base/errors.ts";
 import type { LeftNote, WriteNotes } from "../../../src/cache/cache.ts";
 import type { WriteTargets } from "../../../src/cache/write-targets.ts";
 import type { Fill, Storage } from "../../../src/storage/storage.ts";
+import type { UpstreamTransport } from "../../../src/upstream/transport.ts";
 
 /** Whether a process still runs. */
 export interface Life {
@@ -49,6 +52,34 @@ export function mortalStorage(store: Storage, life: Life): Storage {
   };
 }
 
+/**
+ * `transport` as a process has it that may be killed: what it had sent goes on its way, what it
+ * was still sending breaks.
+ */
+export function mortalTransport(transport: UpstreamTransport, life: Life): UpstreamTransport {
+  const ensureAlive = () => {
+    if (life.isOver) throw new GatewayError("upstream_reset", "killed");
+  };
+  return {
+    async send(request) {
+      ensureAlive();
+      const { body } = request;
+      if (body === null) return transport.send(request);
+      const mortalBody: ByteSource = {
+        async read() {
+          ensureAlive();
+          const chunk = await body.read();
+          ensureAlive();
+          return chunk;
+        },
+        close: () => body.close(),
+      };
+      return transport.send({ ...request, body: mortalBody });
+    },
+    close: () => transport.close(),
+  };
+}
+
 /** The folder of notes: one for all processes that run on it, one after the other. */
 export class NotesFolder {
   readonly #notes = new Map<number, WriteTargets>();
@@ -74,6 +105,7 @@ export class NotesFolder {
         if (!life.isOver) this.#notes.set(number, targets);
         return { erase: () => erase(number) };
       },
+      close: () => undefined,
     };
   }
 }

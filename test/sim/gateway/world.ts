@@ -24,7 +24,7 @@ import { Upstream } from "../../../src/upstream/upstream.ts";
 import { createMemoryStorage, type MemoryStorage } from "../../support/memory-storage.ts";
 import { SimClock } from "../../support/sim-clock.ts";
 import { HOST, ModelStore, PROXY } from "./model-store.ts";
-import { type Life, mortalStorage, NotesFolder } from "./mortal.ts";
+import { type Life, mortalStorage, mortalTransport, NotesFolder } from "./mortal.ts";
 import { slowStorage } from "./slow-storage.ts";
 
 export const BUCKET = "bucket";
@@ -179,7 +179,7 @@ export class World implements Surroundings {
       clock,
     });
     const upstream = new Upstream({
-      transport: this.store,
+      transport: mortalTransport(this.store, this.#life),
       clock,
       random,
       observer: {
@@ -234,8 +234,9 @@ export class World implements Surroundings {
     return who.kind !== "s3-error" && this.auth.mayRead(who, BUCKET);
   }
 
-  /** One exchange from the request to the last byte the client wants. */
+  /** One exchange from the request to the last byte the client wants. Rejects when nobody answers any more. */
   async exchange(ask: Ask): Promise<Seen> {
+    if (this.#life.isOver) throw clientGone();
     const { clock } = this;
     const leaving = new AbortController();
     const inbound = this.#inbound(ask, leaving);
