@@ -45,7 +45,7 @@ type Traits = ReturnType<typeof drawTraits>;
 
 /** A window of the noise, with sizes that matter around blocks, windows and thresholds. */
 function drawBody(random: Random, traits: Traits): Uint8Array {
-  const limit = traits.hasLargeObjects ? 300 * KIB : 190 * KIB;
+  const limit = traits.hasLargeObjects ? 500 * KIB : 190 * KIB;
   const size = [0, 1 + random.below(2 * KIB), random.below(70 * KIB), random.below(limit)];
   const sizeBytes = size[random.below(size.length)] ?? 0;
   const start = random.below(NOISE.length - sizeBytes);
@@ -150,6 +150,7 @@ async function simulate(seed: number): Promise<{ world: World; seen: Seen[] }> {
     chunkBytes: 1 + draw.below(32 * KIB),
     storeDelay: traits.hasStoreTrouble ? 0.2 : 0,
     lessonTimeoutMs: traits.isHasty ? 30 : 5_000,
+    sizeThresholdBytes: (draw.float() < 0.5 ? 200 : 600) * KIB,
     warmOnWrite: traits.warmsOnWrite,
     parallelLegs: traits.parallelLegs,
   });
@@ -292,6 +293,31 @@ test(
   LIMIT_MS,
 );
 
+test("upstream sends a large object once to a cold herd of many keys", async () => {
+  const sizeBytes = 350 * KIB;
+  const world = new World({
+    seed: 3,
+    latencyMs: 10,
+    chunkMs: 20,
+    chunkBytes: 4 * KIB,
+    sizeThresholdBytes: 400 * KIB,
+    blockThresholdBytes: 400 * KIB,
+    parallelLegs: 1,
+  });
+  const { clock, store } = world;
+  const names = Array.from({ length: 20 }, (_, at) => `worker${at}`);
+  for (const name of names) world.allow(name, true);
+  store.change("a", NOISE.subarray(0, sizeBytes));
+  const seen = await clock.run(Promise.all(names.map((who) => world.exchange({ who, key: "a" }))));
+  expect(seen.every(({ body }) => body.equals(NOISE.subarray(0, sizeBytes)))).toBe(true);
+  expect(store.requestCount).toBe(20);
+  expect(store.bodyBytesSent).toBe(sizeBytes);
+  world.allow("latecomer", true);
+  const late = await clock.run(world.exchange({ who: "latecomer", key: "a" }));
+  expect([late.status, late.body.length]).toEqual([200, sizeBytes]);
+  expect(store.bodyBytesSent).toBe(sizeBytes);
+});
+
 test("a herd whose lesson does not come waits no longer than it must, and then goes alone", async () => {
   const world = new World({ seed: 1, latencyMs: 20_000, lessonTimeoutMs: 100 });
   const { clock, store } = world;
@@ -333,6 +359,24 @@ describe("after a write was acknowledged", () => {
     expect([old.isComplete, old.fields.get("etag")]).toEqual([true, '"a-2"']);
     const after = await clock.run(world.exchange({ who: "alice", key: "a" }));
     expect([after.fields.get("x-cache"), after.body.equals(body)]).toEqual(["HIT", true]);
+  });
+
+  test("nobody joins a fetch of the older version that began while the write was under way", async () => {
+    const world = worldWithAlice();
+    const { clock, store } = world;
+    await clock.run(world.exchange({ who: "alice", key: "lesson" }));
+    const held = Promise.withResolvers<void>();
+    store.holdRequest = ({ method }) => (method === "PUT" ? held.promise : undefined);
+    const body = NOISE.subarray(1000, 1000 + LARGE);
+    const write = world.exchange({ who: "alice", method: "PUT", key: "a", body });
+    await clock.advance(100);
+    const early = world.exchange({ who: "alice", key: "a" });
+    await clock.advance(100);
+    held.resolve();
+    expect((await clock.run(write)).status).toBe(200);
+    const late = await clock.run(world.exchange({ who: "alice", key: "a" }));
+    expect(late.body.equals(body)).toBe(true);
+    expect((await clock.run(early)).fields.get("etag")).toBe('"a-2"');
   });
 
   test("an answer of the older version that comes late is neither joined nor stored", async () => {
