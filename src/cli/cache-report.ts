@@ -3,6 +3,7 @@
  * server or without one, and the counters of the server when it answers.
  */
 
+import { systemClock } from "../base/clock.ts";
 import type { Config } from "../config/options.ts";
 import { CliError } from "./exit-codes.ts";
 import { ask, localServerUrl } from "./local-server.ts";
@@ -11,12 +12,15 @@ export interface TierReport {
   readonly tier: string;
   readonly entries: number;
   readonly logicalBytes: number;
+  /** On the volume, outside of the catalog. */
+  readonly diskBytes: number;
 }
 
 export interface BucketReport {
   readonly bucket: string;
   readonly entries: number;
   readonly logicalBytes: number;
+  readonly diskBytes: number;
 }
 
 export interface StoreReport {
@@ -31,6 +35,19 @@ export interface StoreReport {
   readonly tiers: readonly TierReport[];
   /** The largest first. */
   readonly buckets: readonly BucketReport[];
+  /** Since the store was made; of up to five seconds ago while a server runs. */
+  readonly evictedEntries: number;
+  readonly evictedBytes: number;
+  /**
+   * How long something stays that nobody asks for: the age of the oldest segment or file,
+   * the next to go. Undefined while nothing was evicted yet, since nothing has to go then.
+   */
+  readonly evictionAgeMs: number | undefined;
+  /** Bytes written for what was stored, and once more for what was moved on, catalog left out. */
+  readonly storedBytes: number;
+  readonly movedBytes: number;
+  /** Bytes written per byte stored; undefined while nothing was. */
+  readonly writeAmplification: number | undefined;
 }
 
 /** Counters of the running server since its start. */
@@ -40,6 +57,10 @@ export interface LiveReport {
   readonly misses: number;
   /** Undefined while there was neither a hit nor a miss. */
   readonly hitRatio: number | undefined;
+  readonly hitBytes: number;
+  readonly missBytes: number;
+  /** The same by body bytes. */
+  readonly byteHitRatio: number | undefined;
   readonly inflightRequests: number;
   readonly evictedEntries: number;
 }
@@ -71,12 +92,23 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
     capacityBytes: configured,
     tiers: [],
     buckets: [],
+    evictedEntries: 0,
+    evictedBytes: 0,
+    evictionAgeMs: undefined,
+    storedBytes: 0,
+    movedBytes: 0,
+    writeAmplification: undefined,
   };
   try {
     const reader = openCatalogReader(cache.diskPath);
     if (reader === undefined) return empty;
     try {
-      const { tiers, buckets, physicalBytes, capacityBytes } = reader.summary();
+      const { tiers, buckets, physicalBytes, capacityBytes, counters, oldestAtMs } =
+        reader.summary();
+      const counter = (name: string): number => counters.get(name) ?? 0;
+      const evictedEntries = counter("evicted_entries");
+      const storedBytes = counter("stored_bytes");
+      const movedBytes = counter("moved_bytes");
       return {
         ...empty,
         isPresent: true,
@@ -86,6 +118,16 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
         capacityBytes: capacityBytes ?? configured,
         tiers,
         buckets: buckets.toSorted((a, b) => b.logicalBytes - a.logicalBytes),
+        evictedEntries,
+        evictedBytes: counter("evicted_bytes"),
+        evictionAgeMs:
+          evictedEntries === 0 || oldestAtMs === undefined
+            ? undefined
+            : Math.max(0, Math.round(systemClock.nowMs() - oldestAtMs)),
+        storedBytes,
+        movedBytes,
+        writeAmplification:
+          storedBytes === 0 ? undefined : (storedBytes + movedBytes) / storedBytes,
       };
     } finally {
       reader.close();
@@ -104,6 +146,7 @@ async function reportLive(config: Config): Promise<LiveReport | undefined> {
   const answer = await ask(`${url}/metrics`, LIVE_TIMEOUT_MS);
   if (answer.kind !== "answered" || answer.status !== 200) return undefined;
   const total = totalsOf(answer.text);
+  const bytes = bytesByResult(answer.text);
   // Something else may listen on that port.
   if (!total.has("tag_cache_hits_total")) return undefined;
   const count = (name: string): number => total.get(name) ?? 0;
@@ -113,10 +156,27 @@ async function reportLive(config: Config): Promise<LiveReport | undefined> {
     url,
     hits,
     misses,
-    hitRatio: hits + misses === 0 ? undefined : hits / (hits + misses),
+    hitRatio: ratioOf(hits, misses),
+    hitBytes: bytes.hit,
+    missBytes: bytes.miss,
+    byteHitRatio: ratioOf(bytes.hit, bytes.miss),
     inflightRequests: count("tag_inflight_requests"),
     evictedEntries: count("tag_cache_evictions_total"),
   };
+}
+
+function ratioOf(hits: number, misses: number): number | undefined {
+  return hits + misses === 0 ? undefined : hits / (hits + misses);
+}
+
+function bytesByResult(text: string): { readonly hit: number; readonly miss: number } {
+  const of = (result: string): number =>
+    Number(
+      new RegExp(`^tag_cache_served_bytes_total\\{result="${result}"\\} (\\S+)`, "m").exec(
+        text,
+      )?.[1] ?? 0,
+    );
+  return { hit: of("hit"), miss: of("miss") };
 }
 
 /** The sum over all labels of every sample in a Prometheus text. */

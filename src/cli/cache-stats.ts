@@ -1,6 +1,7 @@
 /** `tag cache stats`: the cache on one screen, as JSON, or as a textfile for node_exporter. */
 
 import { formatByteSizeRounded } from "../base/byte-size.ts";
+import { formatDuration } from "../base/duration.ts";
 import { usage } from "./arguments.ts";
 import type { CacheReport } from "./cache-report.ts";
 import { command } from "./command.ts";
@@ -56,18 +57,45 @@ async function renderScreen({ store, live }: CacheReport): Promise<string> {
       ? "Server    not running"
       : `Server    ${live.url}, ${count(live.hits)} hits, ${count(live.misses)} misses` +
         (live.hitRatio === undefined ? "" : ` (${percent(live.hitRatio)} hits)`),
+    ...(live?.byteHitRatio === undefined
+      ? []
+      : [
+          `Bytes     ${bytes(live.hitBytes)} from the cache, ${bytes(live.missBytes)} not ` +
+            `(${percent(live.byteHitRatio)} of the bytes hits)`,
+        ]),
+    `Evicted   ${count(store.evictedEntries)} objects, ${bytes(store.evictedBytes)}` +
+      (store.evictionAgeMs === undefined
+        ? ""
+        : `; the oldest body is from ${age(store.evictionAgeMs)} ago`),
+    ...(store.writeAmplification === undefined
+      ? []
+      : [
+          `Written   ${bytes(store.storedBytes + store.movedBytes)}, ` +
+            `${store.writeAmplification.toFixed(2)} times what was stored`,
+        ]),
   ];
   if (store.tiers.length > 0) {
-    const table = new Table({ head: ["tier", "objects", "bytes"], style, colAligns: ALIGNS });
-    for (const { tier, entries, logicalBytes } of store.tiers) {
-      table.push([tier, count(entries), bytes(logicalBytes)]);
+    const table = new Table({
+      head: ["tier", "objects", "bytes", "on disk"],
+      style,
+      colAligns: ALIGNS,
+    });
+    for (const { tier, entries, logicalBytes, diskBytes } of store.tiers) {
+      table.push([tier, count(entries), bytes(logicalBytes), bytes(diskBytes)]);
     }
     lines.push("", table.toString());
   }
   if (store.buckets.length > 0) {
-    const table = new Table({ head: ["bucket", "objects", "bytes"], style, colAligns: ALIGNS });
-    for (const { bucket, entries, logicalBytes } of store.buckets.slice(0, BUCKETS_SHOWN)) {
-      table.push([bucket, count(entries), bytes(logicalBytes)]);
+    const table = new Table({
+      head: ["bucket", "objects", "bytes", "on disk"],
+      style,
+      colAligns: ALIGNS,
+    });
+    for (const { bucket, entries, logicalBytes, diskBytes } of store.buckets.slice(
+      0,
+      BUCKETS_SHOWN,
+    )) {
+      table.push([bucket, count(entries), bytes(logicalBytes), bytes(diskBytes)]);
     }
     lines.push("", table.toString());
     const hidden = store.buckets.length - BUCKETS_SHOWN;
@@ -76,9 +104,11 @@ async function renderScreen({ store, live }: CacheReport): Promise<string> {
   return lines.join("\n");
 }
 
-const ALIGNS: ("left" | "right")[] = ["left", "right", "right"];
+const ALIGNS: ("left" | "right")[] = ["left", "right", "right", "right"];
 
 const count = (value: number): string => value.toLocaleString("en-US");
+
+const age = (ms: number): string => formatDuration(Math.round(ms / 1000) * 1000);
 
 const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)} %`;
 

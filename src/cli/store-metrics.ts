@@ -27,6 +27,12 @@ export const STORE_METRICS = [
     help: "Body bytes of the objects in the cache, by tier.",
   },
   {
+    name: "tag_store_disk_bytes",
+    type: "gauge",
+    labels: ["tier"],
+    help: "Bytes these bodies take on the volume, by tier, catalog left out.",
+  },
+  {
     name: "tag_store_physical_bytes",
     type: "gauge",
     labels: [],
@@ -50,6 +56,48 @@ export const STORE_METRICS = [
     labels: [],
     help: "Answers with X-Cache: MISS since the server started; absent while it is down.",
   },
+  {
+    name: "tag_store_hit_bytes_total",
+    type: "counter",
+    labels: [],
+    help: "Body bytes of these hits; absent while the server is down.",
+  },
+  {
+    name: "tag_store_miss_bytes_total",
+    type: "counter",
+    labels: [],
+    help: "Body bytes of these misses; absent while the server is down.",
+  },
+  {
+    name: "tag_store_evicted_entries_total",
+    type: "counter",
+    labels: [],
+    help: "Objects evicted since the store was made.",
+  },
+  {
+    name: "tag_store_evicted_bytes_total",
+    type: "counter",
+    labels: [],
+    help: "Body bytes of these objects.",
+  },
+  {
+    name: "tag_store_eviction_age_seconds",
+    type: "gauge",
+    labels: [],
+    help: "Age of the oldest segment or file, the next to go; absent while nothing was evicted yet.",
+  },
+  {
+    name: "tag_store_stored_bytes_total",
+    type: "counter",
+    labels: [],
+    help: "Bytes written for what was stored, since the store was made, catalog left out.",
+  },
+  {
+    name: "tag_store_moved_bytes_total",
+    type: "counter",
+    labels: [],
+    help: "Bytes written once more, because they were moved on. Write amplification: (stored + moved) / stored.",
+  },
 ] as const satisfies readonly MetricFamily[];
 
 type Sample = readonly [labels: string, value: number | undefined];
@@ -62,10 +110,20 @@ export function renderTextfile({ store, live }: CacheReport): string {
     tag_store_up: [["", live === undefined ? 0 : 1]],
     tag_store_entries: byTier((tier) => tier.entries),
     tag_store_logical_bytes: byTier((tier) => tier.logicalBytes),
+    tag_store_disk_bytes: byTier((tier) => tier.diskBytes),
     tag_store_physical_bytes: [["", store.physicalBytes]],
     tag_store_capacity_bytes: [["", store.capacityBytes]],
     tag_store_hits_total: [["", live?.hits]],
     tag_store_misses_total: [["", live?.misses]],
+    tag_store_hit_bytes_total: [["", live?.hitBytes]],
+    tag_store_miss_bytes_total: [["", live?.missBytes]],
+    tag_store_evicted_entries_total: [["", store.evictedEntries]],
+    tag_store_evicted_bytes_total: [["", store.evictedBytes]],
+    tag_store_eviction_age_seconds: [
+      ["", store.evictionAgeMs === undefined ? undefined : store.evictionAgeMs / 1000],
+    ],
+    tag_store_stored_bytes_total: [["", store.storedBytes]],
+    tag_store_moved_bytes_total: [["", store.movedBytes]],
   };
   let text = "";
   for (const { name, type, help } of STORE_METRICS) {

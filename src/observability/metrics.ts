@@ -284,6 +284,12 @@ export const METRIC_FAMILIES = [
 
   // The cache.
   {
+    name: "tag_cache_served_bytes_total",
+    type: "counter",
+    labels: ["result"],
+    help: "Body bytes of answers with X-Cache: HIT and MISS, for the hit ratio by bytes.",
+  },
+  {
     name: "tag_cache_revalidated_hits_total",
     type: "counter",
     labels: [],

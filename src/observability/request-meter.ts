@@ -28,6 +28,9 @@ interface Cell {
   readonly operation: string;
   readonly code: string;
   requests: number;
+  /** Of the cache; undefined for answers it had no part in. */
+  readonly result: "hit" | "miss" | undefined;
+  servedBytes: number;
   readonly byResult: Map<RequestResult, number>;
   readonly duration: HistogramSeries;
   readonly ttfb: HistogramSeries;
@@ -57,6 +60,7 @@ export function createRequestMeter(metrics: Metrics): RequestMeter {
     if (cell === undefined) cells.set(name, (cell = openCell(record, metrics)));
 
     cell.requests += 1;
+    cell.servedBytes += record.bytesOut;
     const seconds = record.durationMs / 1000;
     cell.duration.observe(seconds);
     if (record.ttfbMs !== undefined) cell.ttfb.observe(record.ttfbMs / 1000);
@@ -79,6 +83,8 @@ function openCell(record: RequestRecord, metrics: Metrics): Cell {
     operation,
     code: String(record.status),
     requests: 0,
+    result: cache === "hit" || cache === "miss" ? cache : undefined,
+    servedBytes: 0,
     byResult: new Map(),
     duration: metrics.httpRequestDurationSeconds.labels({ operation, cache }),
     ttfb: metrics.httpTtfbSeconds.labels({ operation, cache }),
@@ -93,6 +99,10 @@ function handOver(cell: Cell, metrics: Metrics): void {
   const { operation, code } = cell;
   metrics.httpRequestsTotal.inc({ operation, code }, cell.requests);
   cell.requests = 0;
+  if (cell.result !== undefined) {
+    metrics.cacheServedBytesTotal.inc({ result: cell.result }, cell.servedBytes);
+  }
+  cell.servedBytes = 0;
   for (const [status, count] of cell.byResult) {
     metrics.requestsTotal.inc({ operation, status }, count);
   }

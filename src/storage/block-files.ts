@@ -230,6 +230,11 @@ function setBit(bitmap: Uint8Array, index: number): void {
   bitmap[index >> 3] = (bitmap[index >> 3] ?? 0) | (1 << (index & 7));
 }
 
+/** Where a chunk file is, below the folder of the file tier. */
+export function chunkPath(folder: string, shard: number, version: number, chunk: number): string {
+  return join(folder, shardName(shard), `${version.toString(36)}-${chunk}`);
+}
+
 /** Names of chunk files, and what the store keeps open of them. */
 export class BlockFiles {
   readonly #disk: Disk;
@@ -245,7 +250,7 @@ export class BlockFiles {
 
   /** Files of one version all begin with its name, so that a listing can be matched with the catalog. */
   pathOf(layout: FileLayout, chunk: number): string {
-    return join(this.#folder, shardName(layout.shard), `${layout.version.toString(36)}-${chunk}`);
+    return chunkPath(this.#folder, layout.shard, layout.version, chunk);
   }
 
   /** Where a fill of this body writes. `isNew` makes the files; else existing ones are added to. */

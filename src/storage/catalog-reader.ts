@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";
+import { chunkPath } from "./block-files.ts";
 import { FLAG_COMPLETE, TIERS } from "./catalog.ts";
 import { databaseBytes, readStateOf, type StoreState } from "./control.ts";
 import { decodeHead } from "./head.ts";
@@ -44,6 +45,11 @@ export interface StoreSummary {
   readonly capacityBytes: number | undefined;
   /** Counters that go on over restarts, as saved within the last seconds. */
   readonly counters: ReadonlyMap<string, number>;
+  /**
+   * When the oldest segment or file of a body was last written, Unix milliseconds: what is in
+   * it was stored, or found in use and moved on, by then. Undefined when there is none.
+   */
+  readonly oldestAtMs: number | undefined;
   /** The process that has the store open, as far as it said. */
   readonly owner: Owner | undefined;
   /** Catalog shards that could not be read and are not counted. */
@@ -136,7 +142,8 @@ class Reader implements CatalogReader {
       TIERS.map((tier) => [tier, { entries: 0, logicalBytes: 0, diskBytes: 0 }]),
     );
     const buckets = new Map<string, Sums>();
-    let physicalBytes = databaseBytes(join(this.#folder, "control.db")) + this.#segmentBytes();
+    const segments = this.#segmentFiles();
+    let physicalBytes = databaseBytes(join(this.#folder, "control.db")) + segments.sizeBytes;
     let unreadableShards = 0;
     for (const shard of this.#shards) {
       physicalBytes += databaseBytes(shard.filename);
@@ -157,6 +164,7 @@ class Reader implements CatalogReader {
       physicalBytes,
       capacityBytes: this.#state.capacityBytes > 0 ? this.#state.capacityBytes : undefined,
       counters: this.#counters(),
+      oldestAtMs: earliest([segments.oldestAtMs, ...this.#oldestFilesAtMs()]),
       owner: readOwner(this.#folder),
       unreadableShards,
     };
@@ -173,14 +181,31 @@ class Reader implements CatalogReader {
     }
   }
 
-  #segmentBytes(): number {
+  #segmentFiles(): { sizeBytes: number; oldestAtMs: number | undefined } {
     const folder = join(this.#folder, "segments");
     let sizeBytes = 0;
+    let oldestAtMs: number | undefined;
     for (const name of existsSync(folder) ? readdirSync(folder) : []) {
       const status = statSync(join(folder, name), { throwIfNoEntry: false });
-      sizeBytes += (status?.blocks ?? 0) * 512;
+      if (status === undefined) continue;
+      sizeBytes += status.blocks * 512;
+      oldestAtMs = earliest([oldestAtMs, status.mtimeMs]);
     }
-    return sizeBytes;
+    return { sizeBytes, oldestAtMs };
+  }
+
+  /** When the oldest body in files was last written, by shard. */
+  #oldestFilesAtMs(): (number | undefined)[] {
+    return this.#shards.map((shard, index) => {
+      const oldest = shard
+        .query<{ version: number | null }, []>(
+          "SELECT min(version) AS version FROM object INDEXED BY file_object WHERE tier = 2",
+        )
+        .get();
+      if (oldest?.version === undefined || oldest.version === null) return undefined;
+      const path = chunkPath(join(this.#folder, "files"), index, oldest.version, 0);
+      return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+    });
   }
 
   *list(bucket: string, prefix: string): Iterable<ObjectId> {
@@ -368,6 +393,11 @@ interface InspectedRow {
   readonly flags: number;
   readonly disk: number;
   readonly head: Uint8Array | null;
+}
+
+function earliest(times: readonly (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }
 
 interface Sums {

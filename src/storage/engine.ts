@@ -118,6 +118,8 @@ export class Engine implements DiskStorage {
   readonly #recovered = Promise.withResolvers<void>();
   #evictedEntries: number;
   #evictedBytes: number;
+  #storedBytes: number;
+  #movedBytes: number;
   #damagedEntries = 0;
   #isClosing = false;
 
@@ -198,6 +200,9 @@ export class Engine implements DiskStorage {
       units: this.#units,
       nextStamp,
       releaseRow: (row, entry) => this.#releaseRow(row, entry.identity),
+      onStored: (sizeBytes) => {
+        this.#storedBytes += sizeBytes;
+      },
       onFailure,
     });
     this.#evictor = new Evictor({
@@ -213,6 +218,7 @@ export class Engine implements DiskStorage {
       nextStamp,
       spawn: (name, run) => this.#tasks.spawn(name, run),
       onMove: (record, to) => {
+        this.#movedBytes += record.length;
         const entry = this.#entries.inMemory(nameOf(record));
         if (entry?.version === record.version && entry.place.kind === "segment") {
           entry.place.written(to);
@@ -251,6 +257,8 @@ export class Engine implements DiskStorage {
     const counters = control.counters();
     this.#evictedEntries = counters.get("evicted_entries") ?? 0;
     this.#evictedBytes = counters.get("evicted_bytes") ?? 0;
+    this.#storedBytes = counters.get("stored_bytes") ?? 0;
+    this.#movedBytes = counters.get("moved_bytes") ?? 0;
     this.#housekeeping = new Housekeeping({
       folder,
       clock,
@@ -580,6 +588,8 @@ export class Engine implements DiskStorage {
     return [
       ["evicted_entries", this.#evictedEntries],
       ["evicted_bytes", this.#evictedBytes],
+      ["stored_bytes", this.#storedBytes],
+      ["moved_bytes", this.#movedBytes],
     ];
   }
 }

@@ -30,6 +30,8 @@ export interface PublisherOptions {
   readonly nextStamp: () => number;
   /** Frees what a replaced row pointed at. */
   readonly releaseRow: (row: CatalogRow, entry: Entry) => void;
+  /** A row was written whose body takes so many more bytes on the volume than before. */
+  readonly onStored: (sizeBytes: number) => void;
   /** The disk failed. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -83,7 +85,8 @@ export class Publisher {
     pending: Pending,
     extent: Promise<Extent | undefined> | undefined,
   ): Promise<CommitOutcome> {
-    const { entries, committer, segments, nextStamp, releaseRow, onFailure } = this.#options;
+    const { entries, committer, segments, nextStamp, releaseRow, onStored, onFailure } =
+      this.#options;
     const { entry } = pending;
     const isReady = await pending.bodyReady;
     const place = await extent;
@@ -98,10 +101,12 @@ export class Publisher {
     }
     const body = entry.place.kind === "file" ? entry.place.body : undefined;
     const parts = body?.takeChanges() ?? [];
+    let written: CatalogRow | undefined;
     let replaced: CatalogRow | undefined;
     pending.change = committer.enqueue(entry.identity, (shard) => {
       // Made here, not before: the record may have moved while this waited its turn.
-      replaced = shard.put(entry.id, this.#rowOf(entry, nextStamp()));
+      written = this.#rowOf(entry, nextStamp());
+      replaced = shard.put(entry.id, written);
       for (const { part, data } of parts) shard.putBlock(entry.version, part, data);
     });
     const settled = await pending.change.settled;
@@ -112,6 +117,7 @@ export class Publisher {
     if (isWritten) {
       entries.settle(pending);
       if (body !== undefined) this.#noteUnit(entry, body);
+      onStored(addedBytes(written, replaced));
       if (replaced !== undefined && replaced.version !== entry.version) {
         releaseRow(replaced, entry);
       }
@@ -185,6 +191,12 @@ export class Publisher {
       }
     }
   }
+}
+
+/** Bytes a row names that it, or the row of the same body before it, did not name yet. */
+function addedBytes(written: CatalogRow | undefined, replaced: CatalogRow | undefined): number {
+  const isSameBody = replaced !== undefined && replaced.version === written?.version;
+  return Math.max(0, (written?.disk ?? 0) - (isSameBody ? replaced.disk : 0));
 }
 
 /** What a row costs besides head and body. */

@@ -113,6 +113,39 @@ describe("tag cache purge", () => {
   });
 });
 
+describe("tag cache stats", () => {
+  test("knows hits by requests and by bytes, tiers, buckets, evictions and what was written", async () => {
+    const small = { TAG_CACHE_MAX_DISK_USAGE: "32MiB", TAG_CACHE_EVICTION_POLICY: "fifo" };
+    await using world = await CachePlayground.start(small);
+    for (let index = 0; index < 40; index += 1) await world.cache("big", `k${index}`, 1_000_000);
+    await world.cache("tiny", "k", 10);
+    for (let time = 0; time < 3; time += 1) expect(await world.xCacheOf("tiny", "k")).toBe("HIT");
+    await systemClock.sleep(6000); // counters are saved every five seconds
+
+    const { store, live } = JSON.parse((await world.tag("cache stats --json", small)).stdout);
+    expect(live).toMatchObject({ hits: 3, hitBytes: 30, missBytes: 40_000_010 });
+    expect(live.byteHitRatio).toBeCloseTo(30 / 40_000_040, 9);
+    expect(store.evictedEntries).toBeGreaterThan(5);
+    expect(store.evictionAgeMs).toBeGreaterThan(0);
+    expect(store.storedBytes).toBeGreaterThan(40_000_000);
+    expect(store.writeAmplification).toBe(1); // fifo moves nothing on
+    expect(store.tiers.map(({ tier }: { tier: string }) => tier)).toEqual([
+      "inline",
+      "segment",
+      "file",
+    ]);
+    expect(store.buckets).toHaveLength(2);
+    expect(store.buckets[0].diskBytes).toBeGreaterThanOrEqual(store.buckets[0].logicalBytes);
+
+    const textfile = (await world.tag("cache stats --prometheus", small)).stdout;
+    expect(textfile).toContain("tag_store_hit_bytes_total 30\n");
+    expect(textfile).toMatch(/^tag_store_eviction_age_seconds \d/m);
+    const screen = (await world.tag("cache stats", small)).stdout;
+    expect(screen).toMatch(/^Evicted {3}\d+ objects, .*; the oldest body is from \S+ ago$/m);
+    expect(screen).toMatch(/^Written {3}.*, 1\.00 times what was stored$/m);
+  });
+});
+
 describe("tag cache inspect", () => {
   test("shows what is stored of an object, whole or in parts", async () => {
     await using world = await CachePlayground.start({ TAG_CACHE_BLOCK_THRESHOLD: "1MiB" });

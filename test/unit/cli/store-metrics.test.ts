@@ -11,10 +11,16 @@ const STORE = {
   physicalBytes: 4096,
   capacityBytes: 8192,
   tiers: [
-    { tier: "inline", entries: 1, logicalBytes: 100 },
-    { tier: "segment", entries: 2, logicalBytes: 200 },
+    { tier: "inline", entries: 1, logicalBytes: 100, diskBytes: 150 },
+    { tier: "segment", entries: 2, logicalBytes: 200, diskBytes: 512 },
   ],
   buckets: [],
+  evictedEntries: 7,
+  evictedBytes: 700,
+  evictionAgeMs: 90_000,
+  storedBytes: 1000,
+  movedBytes: 100,
+  writeAmplification: 1.1,
 };
 
 test("the textfile has every family with its help and type while the server is up", () => {
@@ -23,6 +29,9 @@ test("the textfile has every family with its help and type while the server is u
     hits: 5,
     misses: 1,
     hitRatio: 5 / 6,
+    hitBytes: 500,
+    missBytes: 300,
+    byteHitRatio: 5 / 8,
     inflightRequests: 0,
     evictedEntries: 0,
   };
@@ -30,11 +39,16 @@ test("the textfile has every family with its help and type while the server is u
   for (const { name, type } of STORE_METRICS) expect(text).toContain(`# TYPE ${name} ${type}\n`);
   expect(text).toContain('tag_store_entries{tier="segment"} 2\n');
   expect(text).toContain("tag_store_up 1\n");
+  expect(text).toContain("tag_store_eviction_age_seconds 90\n");
   expect(totalsOf(text).get("tag_store_entries")).toBe(3);
 });
 
 test("the textfile leaves out what nobody can know while the server is down", () => {
-  const text = renderTextfile({ store: { ...STORE, capacityBytes: undefined }, live: undefined });
+  const text = renderTextfile({
+    store: { ...STORE, capacityBytes: undefined, evictionAgeMs: undefined },
+    live: undefined,
+  });
+  expect(text).not.toContain("tag_store_eviction_age_seconds");
   expect(text).toContain("tag_store_up 0\n");
   expect(text).not.toContain("tag_store_hits_total");
   expect(text).not.toContain("tag_store_capacity_bytes");
