@@ -111,12 +111,18 @@ export interface QueryToForward {
 // A header value that came in through a query must not be able to end the header.
 const PRINTABLE = /^[\t\x20-\x7e]*$/;
 
-/** The query without the client's signature. */
+/**
+ * The query without the client's signature.
+ *
+ * @param isPreflight it asks about a presigned request: what belongs to that one's signature
+ *                    is nobody's proof here, and goes
+ */
 export function queryWithoutSignature(
   target: RawTarget,
   claim: SignatureClaim | undefined,
+  isPreflight = false,
 ): QueryToForward {
-  const isPresigned = claim?.form === "presigned";
+  const isPresigned = claim?.form === "presigned" || isPreflight;
   const pairs: string[] = [];
   const hoisted: string[] = [];
   for (const { name, value, hasEquals } of target.query) {

@@ -88,12 +88,14 @@ export class SigningAuth implements Auth {
   }
 
   authenticate(inbound: Inbound, target: RawTarget): Principal | AuthRefusal {
+    // A preflight bears the query of the request it asks about, and so a signature of that one.
+    if (inbound.method === "OPTIONS") return { kind: "anonymous" };
     const authorization = parseAuthorization(inbound.fields, target);
     switch (authorization.kind) {
       case "signed":
         return this.#judge(authorization.claim, inbound, target);
       case "anonymous":
-        if (this.#options.forwardsAnonymous || carriesNoCredentials(inbound)) {
+        if (this.#options.forwardsAnonymous || isFormUpload(inbound)) {
           return { kind: "anonymous" };
         }
         return refusal(
@@ -193,7 +195,7 @@ export class SigningAuth implements Auth {
     const claim = who.kind === "valid" ? who.claim : undefined;
     const keyPath = named?.rest ?? target.path;
     const { rawTarget, address } = this.#place(bucket, keyPath);
-    const query = queryWithoutSignature(target, claim);
+    const query = queryWithoutSignature(target, claim, inbound.method === "OPTIONS");
     const payload = payloadFor(inbound, who);
     if (isS3Error(payload)) return payload;
     const headers = ["Host", address.authority];
@@ -305,9 +307,8 @@ export class SigningAuth implements Auth {
   }
 }
 
-/** A browser's preflight has no credentials, a form upload has them in its body: upstream judges both. */
-function carriesNoCredentials(inbound: Inbound): boolean {
-  if (inbound.method === "OPTIONS") return true;
+/** A form upload has its credentials in its body, where upstream judges them. */
+function isFormUpload(inbound: Inbound): boolean {
   const contentType = inbound.fields.get("content-type") ?? "";
   return inbound.method === "POST" && /^multipart\/form-data\b/i.test(contentType);
 }

@@ -262,9 +262,14 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
 
   let expiresSeconds: number | undefined;
   if (text.expires !== undefined) {
-    expiresSeconds = /^\d{1,6}$/.test(text.expires) ? Number(text.expires) : 0;
+    if (!/^-?\d{1,12}$/.test(text.expires)) {
+      return malformed(code, "X-Amz-Expires must be a number of seconds");
+    }
+    expiresSeconds = Number(text.expires);
+    // A URL that is valid at no moment, or for longer than any may be, is denied like one that has
+    // expired: so does Ceph. (AWS calls it malformed, for a client the same.)
     if (expiresSeconds < 1 || expiresSeconds > MAX_EXPIRES_SECONDS) {
-      return malformed(code, "X-Amz-Expires must be between 1 and 604800 seconds");
+      return malformed("AccessDenied", "X-Amz-Expires must be between 1 and 604800 seconds");
     }
   }
   return {

@@ -256,6 +256,20 @@ describe("anonymous requests", () => {
     expect(forwarded(world, form).fields.get("content-length")).toBe("3");
   });
 
+  test("a preflight of a presigned request goes on without that one's signature", () => {
+    const presigned = presign(
+      { method: "PUT", rawTarget: "/pics/a?versionId=1", headers: HOST, expiresSeconds: 60 },
+      signerFor(ANN, "eu-west-1", START_MS),
+      START_MS,
+    );
+    const call = forwarded(
+      worldOf(),
+      inboundOf({ method: "OPTIONS", rawTarget: presigned, headers: [...HOST, "Origin", "o"] }),
+    );
+    expect(call.rawTarget).toBe("/pics/a?versionId=1");
+    expect(call.fields.has("authorization")).toBe(false);
+  });
+
   test("all of them do when that is configured, and none reads the cache by itself", () => {
     const world = worldOf({ forwardsAnonymous: true });
     const inbound = inboundOf({

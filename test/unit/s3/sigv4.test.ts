@@ -458,9 +458,7 @@ describe("reading the presigned form", () => {
 
   test.each([
     ["no expiry", /X-Amz-Expires=60&/, ""],
-    ["an expiry of zero", "X-Amz-Expires=60", "X-Amz-Expires=0"],
-    ["more than seven days", "X-Amz-Expires=60", "X-Amz-Expires=604801"],
-    ["an expiry that is no number", "X-Amz-Expires=60", "X-Amz-Expires=-60"],
+    ["an expiry that is no number", "X-Amz-Expires=60", "X-Amz-Expires=6e1"],
     ["no algorithm", /X-Amz-Algorithm=[^&]*&/, ""],
     ["no date", /X-Amz-Date=[^&]*&/, ""],
     ["a date in another form", "20260724T000000Z", "Fri,%2024%20Jul%202026%2000:00:00%20GMT"],
@@ -469,6 +467,12 @@ describe("reading the presigned form", () => {
   ])("%s is malformed", (_why, from, to) => {
     const parsed = parseAuthorization(new Fields(HOST), targetOf(url.replace(from, to)));
     expect(parsed).toMatchObject({ kind: "malformed", code: "AuthorizationQueryParametersError" });
+  });
+
+  test.each(["0", "-60", "604801"])("an expiry of %s seconds is denied", (seconds) => {
+    const rawTarget = url.replace("X-Amz-Expires=60", `X-Amz-Expires=${seconds}`);
+    const parsed = parseAuthorization(new Fields(HOST), targetOf(rawTarget));
+    expect(parsed).toMatchObject({ kind: "malformed", code: "AccessDenied" });
   });
 });
 
