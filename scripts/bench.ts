@@ -3,14 +3,15 @@
  * connections, one run. docs/benchmarks.md is the method and the last published result.
  *
  *     bun scripts/bench.ts [--quick] [--publish] [--check] [--accept]
- *                          [--only WORKLOAD]... [--contenders NAME,...] [--peer NAME=URL[@PID]]...
- *                          [--rounds N] [--out DIR] [--origin-port N] [--no-build]
+ *                          [--only WORKLOAD[/CASE]]... [--contenders NAME,...] [--peer NAME=URL[@PID]]...
+ *                          [--rounds N] [--seconds N] [--out DIR] [--origin-port N] [--no-build]
  *
  *     --quick        little data, short rounds: does everything work?
  *     --publish      writes the tables and pictures into docs/
  *     --check        exits 1 when a promise in test/bench/budgets.json is kept worse than accepted
  *     --accept       takes the values of this run as the accepted ones
- *     --only         a workload by name; may be repeated
+ *     --only         a workload by name, or one case of it; may be repeated
+ *     --rounds, --seconds   how often and how long everything timed is measured (5 times 2 s)
  *     --contenders   of tag, tag-read, nginx, varnish, direct; tag@node and tag@own are TAG with
  *                    that HTTP engine (default: the first five)
  *     --peer         any other S3 cache in front of the same origin (contenders/peer.ts)
@@ -27,7 +28,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { accept, complaints, formatBudgets, judge, parseBudgets } from "./bench/budgets.ts";
-import { freePort, Program } from "./bench/child.ts";
+import { freePort, NICE, Program } from "./bench/child.ts";
 import type { Server } from "./bench/contender.ts";
 import { asDirect } from "./bench/contenders/direct.ts";
 import { startNginx } from "./bench/contenders/nginx.ts";
@@ -41,7 +42,7 @@ import { Results } from "./bench/measurement.ts";
 import { OriginServer } from "./bench/origin.ts";
 import type { OriginSettings } from "./bench/origin.ts";
 import { drawPlots } from "./bench/plots.ts";
-import { describeMachine, loadAverage } from "./bench/proc.ts";
+import { describeMachine, loadAverage, preferSession } from "./bench/proc.ts";
 import { renderReport, withGenerated } from "./bench/report.ts";
 import type { RunFacts } from "./bench/report.ts";
 import { calibrate, CLIENT_CORE, runWorkload, SERVER_CORE } from "./bench/runner.ts";
@@ -57,6 +58,7 @@ const PICTURES = join(ROOT, "docs/benchmarks");
 const FULL: Scale = {
   dataSet: FULL_DATA,
   rounds: 5,
+  settleMs: 4000,
   warmupMs: 500,
   durationMs: 2000,
   soakMs: 600_000,
@@ -65,6 +67,7 @@ const FULL: Scale = {
 const QUICK: Scale = {
   dataSet: QUICK_DATA,
   rounds: 1,
+  settleMs: 100,
   warmupMs: 100,
   durationMs: 300,
   soakMs: 3000,
@@ -86,6 +89,7 @@ const { values: args } = parseArgs({
     contenders: { type: "string", default: DEFAULT_CONTENDERS },
     peer: { type: "string", multiple: true, default: [] },
     rounds: { type: "string" },
+    seconds: { type: "string" },
     out: { type: "string", default: join(ROOT, "dist/bench") },
     "origin-port": { type: "string" },
     "no-build": { type: "boolean", default: false },
@@ -238,17 +242,33 @@ async function publish(markdown: string, plots: ReturnType<typeof drawPlots>): P
   say(`published into ${DOCUMENT}`);
 }
 
-async function main(): Promise<number> {
+function chosenScale(): Scale {
   const base = args.quick ? QUICK : FULL;
-  const scale = args.rounds === undefined ? base : { ...base, rounds: Number(args.rounds) };
-  const all = workloads(scale);
-  const unknown = args.only?.find((name) => !all.some((workload) => workload.name === name));
-  if (unknown !== undefined) {
-    throw new RangeError(
-      `no workload "${unknown}"; there are ${all.map((w) => w.name).join(", ")}`,
-    );
+  const rounds = args.rounds === undefined ? base.rounds : Number(args.rounds);
+  if (args.seconds === undefined) return { ...base, rounds };
+  const { settleMs, warmupMs } = FULL;
+  return { ...base, rounds, settleMs, warmupMs, durationMs: Number(args.seconds) * 1000 };
+}
+
+/** What `--only` left. Throws a RangeError for a name that is none. */
+function chosenWorkloads(all: readonly Workload[]): readonly Workload[] {
+  const { only } = args;
+  if (only === undefined) return all;
+  const chosen = all.flatMap((workload) => {
+    if (only.includes(workload.name)) return [workload];
+    const cases = workload.cases.filter((one) => only.includes(`${workload.name}/${one.name}`));
+    return cases.length === 0 ? [] : [{ ...workload, cases }];
+  });
+  if (chosen.length === 0) {
+    const names = all.flatMap(({ name, cases }) => cases.map((one) => `${name}/${one.name}`));
+    throw new RangeError(`--only names none of: ${names.join(", ")}`);
   }
-  const selected = all.filter(({ name }) => args.only?.includes(name) ?? true);
+  return chosen;
+}
+
+async function main(): Promise<number> {
+  const scale = chosenScale();
+  const selected = chosenWorkloads(workloads(scale));
   const loadBefore = loadAverage();
   if (loadBefore > QUIET_LOAD) {
     say(`WARNING: ${loadBefore} processes are running already; do not trust the figures`);
@@ -262,6 +282,7 @@ async function main(): Promise<number> {
   }
 
   const folder = mkdtempSync(join(tmpdir(), "tag-bench-"));
+  const restorePriority = preferSession(NICE);
   try {
     const generator = await measureGenerator(folder, scale);
     const results = new Results(await measureAll(selected, scale, folder));
@@ -306,6 +327,7 @@ async function main(): Promise<number> {
     for (const line of fallen) console.error(`fallen: ${line}`);
     return fallen.length === 0 ? 0 : 1;
   } finally {
+    restorePriority();
     rmSync(folder, { recursive: true, force: true });
   }
 }

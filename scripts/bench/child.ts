@@ -14,7 +14,7 @@ export interface ProgramOptions {
   readonly command: readonly string[];
   /** The only core it may use. */
   readonly core: number;
-  /** Nice value; undefined: ours. Below zero needs root and is ignored without. */
+  /** Nice value; undefined: `NICE`. */
   readonly nice?: number;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -22,6 +22,13 @@ export interface ProgramOptions {
   readonly logPath: string;
   readonly onMessage?: (message: unknown) => void;
 }
+
+const isRoot = process.getuid?.() === 0;
+
+/** Everything that takes part is a little before what else the machine does. Only root may ask for it. */
+export const NICE = isRoot ? -10 : 0;
+/** The generator whose latencies count must not wait for others on its core. */
+export const NICE_MEASURED = isRoot ? -15 : 0;
 
 /** A running program. */
 export class Program {
@@ -92,10 +99,9 @@ export class Program {
 export function onCore({
   command,
   core,
-  nice,
+  nice = NICE,
 }: Pick<ProgramOptions, "command" | "core" | "nice">): string[] {
-  const priority = nice === undefined ? [] : ["nice", "-n", String(nice)];
-  return [...priority, "taskset", "-c", String(core), ...command];
+  return ["nice", "-n", String(nice), "taskset", "-c", String(core), ...command];
 }
 
 /** Moves a running program, with all its threads, to another core. */

@@ -24,7 +24,7 @@ import { loadConfig } from "../../src/config/load.ts";
 import { LineWriter } from "../../src/observability/line-writer.ts";
 import { createLog } from "../../src/observability/log.ts";
 import { CLIENT } from "./credentials.ts";
-import { BUCKET, KIB, rawTargetOf, upload } from "./data-set.ts";
+import { KIB, rawTargetOf, upload } from "./data-set.ts";
 import type { DataSet, ObjectClass } from "./data-set.ts";
 import { prepareHeads } from "./load/heads.ts";
 import type { PlannedRequest } from "./load/plan.ts";
@@ -203,7 +203,7 @@ try {
     }
     await Bun.sleep(100);
   }
-  console.log(`bucket ${BUCKET}, ${BATCH} requests per batch, µs per request`);
+  console.log(`${BATCH} requests per batch, µs per request`);
   for (const [name, requests] of Object.entries(CASES)) {
     if (args.only !== undefined && args.only !== name) continue;
     const { fastestUs, medianUs } = await time(handlers, requests, hostField);

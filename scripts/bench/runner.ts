@@ -9,20 +9,19 @@
 import { join } from "node:path";
 
 import type { ContenderName, Endpoint, Server } from "./contender.ts";
-import { onCore } from "./child.ts";
+import { NICE, NICE_MEASURED, onCore } from "./child.ts";
 import { CLIENT } from "./credentials.ts";
-import { BUCKET, PRIMER } from "./data-set.ts";
+import { rawTargetOf } from "./data-set.ts";
 import type { LoadPlan, LoadResult, PlannedRequest } from "./load/plan.ts";
 import type { Measurement } from "./measurement.ts";
 import type { OriginCounts, OriginServer } from "./origin.ts";
 import { dropPageCache, memoryOf, resetPeak } from "./proc.ts";
 import type { Background, Case, Scale, Workload } from "./workload.ts";
+import { reads } from "./workload.ts";
 
 export const SERVER_CORE = 0;
 export const CLIENT_CORE = 1;
 
-/** The generator whose latencies count must not wait for others on its core. */
-const MEASURED_NICE = -10;
 /** How often a cache may be filled again until everything is a hit. */
 const WARM_ATTEMPTS = 8;
 const SAMPLE_EVERY_MS = 1000;
@@ -57,7 +56,10 @@ export async function runWorkload(
   const measurements: Measurement[] = [];
   for (const one of workload.cases) {
     if (one.temperature !== "empty") {
-      for (const participant of participants) await warm(participant, one, options);
+      for (const participant of participants) {
+        await warm(participant, one, options);
+        await settleOn(participant, one, options.scale);
+      }
     }
     const rounds = one.durationMs === options.scale.soakMs ? 1 : options.scale.rounds;
     for (let round = 0; round < rounds; round += 1) {
@@ -103,7 +105,7 @@ async function measureCase(situation: Situation): Promise<Measurement[]> {
         options.say(`  ${endpoint.contender} cannot be emptied, left out of ${workload.name}`);
         return [];
       }
-      await prime(endpoint);
+      await settle(endpoint, options.scale);
       if (one.warm !== undefined) await warm(participant, one, options);
   }
   const isOriginMeasured = workload.isAboutHits && endpoint.contender === "direct";
@@ -167,10 +169,13 @@ async function measureBeside(
   endpoint: Endpoint,
   plan: Omit<LoadPlan, "end">,
 ): Promise<LoadResult> {
-  const other = startLoad({
-    ...planFor(endpoint, background.requests, background.connections, []),
-    end: { kind: "list" },
-  });
+  const other = startLoad(
+    {
+      ...planFor(endpoint, background.requests, background.connections, []),
+      end: { kind: "list" },
+    },
+    NICE,
+  );
   const load = await runLoad({ ...plan, end: { kind: "beside", pid: other.pid, warmupMs: 100 } });
   const { errors, errorSamples } = await other.result;
   return {
@@ -181,13 +186,8 @@ async function measureBeside(
 }
 
 /** Reads everything the case is about until it comes from the cache. */
-async function warm(
-  { endpoint }: Participant,
-  one: Case,
-  { say }: Pick<RunnerOptions, "say">,
-): Promise<void> {
+async function warm({ endpoint }: Participant, one: Case, { say }: RunnerOptions): Promise<void> {
   if (endpoint.contender === "direct") return;
-  await prime(endpoint);
   const requests = one.warm ?? one.passes.flat();
   for (let attempt = 0; attempt < WARM_ATTEMPTS; attempt += 1) {
     const { hitShare, errors, errorSamples } = await runLoad({
@@ -202,16 +202,21 @@ async function warm(
   say(`  ${endpoint.contender}: not everything became a hit in ${one.name}`);
 }
 
-/** One small read, which teaches keys and rights and opens connections. */
-async function prime(endpoint: Endpoint): Promise<void> {
-  const primer: PlannedRequest = {
-    method: "GET",
-    rawTarget: `/${BUCKET}/${PRIMER}`,
-    sizeBytes: "primer".length,
-    group: "all",
-  };
-  const requests = [primer, primer];
-  await runLoad({ ...planFor(endpoint, requests, 1, []), end: { kind: "list" } });
+/** Reads small objects a new server does not have, and then has: see `DataSet`. */
+async function settle(endpoint: Endpoint, { dataSet }: Scale): Promise<void> {
+  const requests = reads(dataSet.settle);
+  for (let pass = 0; pass < 2; pass += 1) {
+    await runLoad({ ...planFor(endpoint, requests, 16, []), end: { kind: "list" } });
+  }
+}
+
+/** Load like that of a hot case, unmeasured, until a server runs as it does all day. */
+async function settleOn({ endpoint }: Participant, one: Case, { settleMs }: Scale): Promise<void> {
+  if (one.durationMs === undefined) return;
+  await runLoad({
+    ...planFor(endpoint, one.passes.flat(), one.connections, []),
+    end: { kind: "time", warmupMs: 0, durationMs: settleMs },
+  });
 }
 
 function planFor(
@@ -241,7 +246,7 @@ interface RunningLoad {
 }
 
 /** Starts a generator in a process of its own on the clients' core. */
-function startLoad(plan: LoadPlan, nice = 0): RunningLoad {
+function startLoad(plan: LoadPlan, nice: number): RunningLoad {
   const worker = join(import.meta.dir, "load/worker.ts");
   const command = [process.execPath, worker];
   const child = Bun.spawn(onCore({ command, core: CLIENT_CORE, nice }), {
@@ -258,7 +263,7 @@ function startLoad(plan: LoadPlan, nice = 0): RunningLoad {
 }
 
 function runLoad(plan: LoadPlan): Promise<LoadResult> {
-  return startLoad(plan, process.getuid?.() === 0 ? MEASURED_NICE : 0).result;
+  return startLoad(plan, NICE_MEASURED).result;
 }
 
 /** The most requests per second the generator can make: what the null server answers. */
@@ -269,7 +274,7 @@ export function calibrate(
 ): Promise<LoadResult> {
   const request: PlannedRequest = {
     method: "GET",
-    rawTarget: `/${BUCKET}/${PRIMER}`,
+    rawTarget: rawTargetOf(scale.dataSet.settle, 0),
     sizeBytes: 1024,
     group: "all",
   };

@@ -15,7 +15,7 @@ export type Temperature =
   | "hot"
   /** Every object, but the page cache was emptied: the disk has to be read. */
   | "on-disk"
-  /** Nothing but what one small read teaches (keys, rights). */
+  /** Nothing of the case; only the small objects of `settle` were read. */
   | "empty";
 
 /** Load beside the one that is measured. */
@@ -64,6 +64,9 @@ export interface Workload {
 export interface Scale {
   readonly dataSet: DataSet;
   readonly rounds: number;
+  /** Load before the first round of a hot case, for everybody: servers run for months, not for seconds. */
+  readonly settleMs: number;
+  /** The beginning of every timed measurement that does not count. */
   readonly warmupMs: number;
   readonly durationMs: number;
   readonly soakMs: number;

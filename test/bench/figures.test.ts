@@ -179,6 +179,7 @@ describe("promises", () => {
       const table = workloads({
         dataSet,
         rounds: 1,
+        settleMs: 1,
         warmupMs: 1,
         durationMs: 1,
         soakMs: 1,
