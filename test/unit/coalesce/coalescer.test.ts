@@ -148,9 +148,9 @@ describe("fills that nobody reads any more", () => {
       return { ...arrival, leave: () => reader.close() };
     });
     expect([coalescer.readerCount, coalescer.orphanCount]).toEqual([3, 0]);
-    for (const { leave } of arrivals) leave();
+    for (const arrival of arrivals) arrival.leave();
     expect([coalescer.readerCount, events]).toEqual([0, ["alone", "alone"]]);
-    for (const { arrive } of arrivals) arrive();
+    for (const arrival of arrivals) arrival.arrive();
     await clock.settle();
     expect(fills.map((fill) => fill.outcome?.kind)).toEqual(["committed", "committed", undefined]);
     expect(events).toEqual(["alone", "alone", "stored", "stored"]);

@@ -37,10 +37,10 @@ test.each([
   ["the last byte", 129, [129, 130]],
   ["behind the window", 130, undefined],
 ])("bytes from an offset %s", (_why, at, expected) => {
-  const bytes = legOf(100, 110, 111, 130).bytesFrom(at as number);
+  const bytes = legOf(100, 110, 111, 130).bytesFrom(at);
   if (expected === undefined) expect(bytes).toBeUndefined();
   else {
-    const [start = 0, end = 0] = expected as number[];
+    const [start = 0, end = 0] = expected;
     expect([...(bytes ?? [])]).toEqual([...chunk(start, end)]);
   }
 });
