@@ -107,8 +107,10 @@ async function drop(config: Config, damaged: readonly Damage[]): Promise<number>
   const named = damaged.flatMap(({ bucket, key, version }) =>
     bucket === null || key === null ? [] : [{ bucket, key, version }],
   );
+  if (damaged.length === 0) return 0;
   let dropped = 0;
-  for (let at = 0; at < named.length; at += DAMAGED_PER_CALL) {
+  // Once also for nothing: a store that is opened sets unreadable catalog shards up anew.
+  for (let at = 0; at === 0 || at < named.length; at += DAMAGED_PER_CALL) {
     const some = named.slice(at, at + DAMAGED_PER_CALL);
     const done = await change<{ readonly dropped: number }>(config, {
       action: "verify",

@@ -239,6 +239,17 @@ describe("tag cache verify", () => {
     expect(JSON.parse(repaired.stdout)).toMatchObject({ entries: 2, dropped: 2 });
     expect((await world.tag("cache verify")).exitCode).toBe(0);
   });
+
+  test("survives a catalog file that is none any more, and sets it up anew", async () => {
+    await using world = await CachePlayground.start();
+    await world.cache("bucket", "a", 20_000);
+    await world.program.stop();
+    await Bun.write(join(world.cacheFolder, "catalog/00.db"), "no database".repeat(1000));
+    const repaired = await world.tag("cache verify --repair");
+    expect(repaired.exitCode).toBe(9);
+    expect(repaired.stdout).toContain("catalog shard 0 cannot be read: file is not a database\n");
+    expect((await world.tag("cache verify")).exitCode).toBe(0);
+  });
 });
 
 /** Flips a bit in the middle of the stored body, wherever it lies below the folder. */
