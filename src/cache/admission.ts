@@ -60,8 +60,12 @@ export function admit(candidate: Candidate, limits: AdmissionLimits): Admission 
  * Whether an answer is the one for requests that select nothing (RFC 9111 §4.1). Only
  * that variant is kept and served: of the fields an answer varies on, the request must
  * carry none. `Accept-Encoding: identity`, which SDKs send, selects nothing.
+ *
+ * `Origin` always selects, because S3 adds its CORS fields only for requests that have one,
+ * and does not always say so with `Vary`: a page could not read what was stored for an SDK.
  */
 export function isDefaultVariant(answer: Fields, request: Fields): boolean {
+  if (!admitsOrigin(answer, request.get("origin"))) return false;
   for (const value of answer.all("vary")) {
     for (const token of value.split(",")) {
       const name = token.trim().toLowerCase();
@@ -74,6 +78,13 @@ export function isDefaultVariant(answer: Fields, request: Fields): boolean {
     }
   }
   return true;
+}
+
+/** Whether a browser lets a page of `origin` read the answer; undefined: no page asks. */
+function admitsOrigin(answer: Fields, origin: string | undefined): boolean {
+  if (origin === undefined) return true;
+  const admitted = answer.get("access-control-allow-origin");
+  return admitted === "*" || admitted === origin;
 }
 
 function skip(reason: SkipReason): Admission {

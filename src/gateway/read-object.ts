@@ -31,6 +31,11 @@ export function readObject(state: ReadState, parts: Parts): Reply | Promise<Repl
     return readAlone(state, parts, missLabel(wishes, parts), "overrides", { mayStore: false });
   }
   const entry = parts.cache.lookup(operation.id, inbound.fields);
+  if (entry === undefined && inbound.fields.has("origin")) {
+    // What a page of another origin may see is upstream's to say, and no flight for others says it.
+    const mayStore = !wishes.noStore;
+    return readAlone(state, parts, missLabel(wishes, parts), "variant", { mayStore });
+  }
   const isAllowed = mayShare(state, parts, entry);
   parts.observer.validated(state.who, isAllowed);
   if (!isAllowed) return learnFirst(state, parts, wishes);

@@ -31,6 +31,31 @@ test.each([
     { headers: ["ETag", '"e"', "Vary", "Origin"], request: ["Origin", "x"] },
     "varies",
   ],
+  ["no word on the page's origin", { request: ["Origin", "https://a"] }, "varies"],
+  [
+    "another page's origin",
+    {
+      headers: ["ETag", '"e"', "Access-Control-Allow-Origin", "https://b"],
+      request: ["Origin", "https://a"],
+    },
+    "varies",
+  ],
+  [
+    "any page's origin",
+    {
+      headers: ["ETag", '"e"', "Access-Control-Allow-Origin", "*"],
+      request: ["Origin", "https://a"],
+    },
+    "admit",
+  ],
+  [
+    "the page's own origin",
+    {
+      headers: ["ETag", '"e"', "Access-Control-Allow-Origin", "https://a"],
+      request: ["Origin", "https://a"],
+    },
+    "admit",
+  ],
 ] as const)("%s: %o is %s", (_, change, outcome) => {
   const { status, headers, size, request } = { ...OK, ...change };
   const candidate = {
