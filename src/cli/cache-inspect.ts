@@ -6,7 +6,7 @@ import { formatDuration } from "../base/duration.ts";
 import type { CheckedEntry, InspectedEntry } from "../storage/open.ts";
 import { usage } from "./arguments.ts";
 import { openReader } from "./cache-access.ts";
-import { parseTarget } from "./cache-target.ts";
+import { parseTarget, printable } from "./cache-target.ts";
 import { command } from "./command.ts";
 import { CONFIG_FLAG, loadForCommand, reportProblems } from "./config-flags.ts";
 import { CliError } from "./exit-codes.ts";
@@ -51,10 +51,13 @@ export const cacheInspect = command({
         if (args.json === true) {
           terminal.out(JSON.stringify({ bucket, key, isIntact: false, damage: checked.damage }));
         }
-        throw new CliError("integrity", `${bucket}/${key} is damaged: ${checked.damage}`);
+        throw new CliError(
+          "integrity",
+          `${bucket}/${printable(key)} is damaged: ${checked.damage}`,
+        );
       }
       if (entry === undefined || checked === undefined) {
-        throw new CliError("notFound", `${bucket}/${key} is not cached`);
+        throw new CliError("notFound", `${bucket}/${printable(key)} is not cached`);
       }
       terminal.out(args.json === true ? renderJson(entry) : renderText(entry, checked));
     } finally {
@@ -101,7 +104,7 @@ function renderText(entry: InspectedEntry, { damage }: CheckedEntry): string {
   const leftMs = meta.freshUntilMs - nowMs;
   const size = `${formatByteSizeRounded(meta.sizeBytes)} (${meta.sizeBytes} bytes)`;
   const lines = [
-    ["Object", `${meta.id.bucket}/${meta.id.key}`],
+    ["Object", `${meta.id.bucket}/${printable(meta.id.key)}`],
     ["Size", size],
     ["ETag", meta.etag],
     ["Tier", `${tier}, ${formatByteSizeRounded(diskBytes)} on disk`],

@@ -2,7 +2,7 @@
 
 import { formatByteSizeRounded } from "../base/byte-size.ts";
 import { openReader } from "./cache-access.ts";
-import { parseTarget } from "./cache-target.ts";
+import { parseTarget, printable } from "./cache-target.ts";
 import { command } from "./command.ts";
 import { CONFIG_FLAG, loadForCommand, reportProblems } from "./config-flags.ts";
 
@@ -97,17 +97,9 @@ function* objectLines(
       : columns(
           formatByteSizeRounded(sizeBytes),
           isComplete ? tier : `${tier}, part`,
-          onOneLine(key),
+          printable(key),
         );
   }
-}
-
-/** Keys may hold line breaks and escape sequences; a terminal must not obey them. */
-function onOneLine(key: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-  return key.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => {
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  });
 }
 
 const columns = (first: string, second: string, third: string): string =>

@@ -23,5 +23,13 @@ export function parseTarget(text: string): Target {
 
 /** `bucket/prefix`, for messages. */
 export function formatTarget({ bucket, prefix }: Target): string {
-  return prefix === "" ? bucket : `${bucket}/${prefix}`;
+  return printable(prefix === "" ? bucket : `${bucket}/${prefix}`);
+}
+
+/** Keys may hold line breaks and escape sequences; a terminal must not obey them. */
+export function printable(key: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  return key.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  });
 }

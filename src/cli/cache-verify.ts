@@ -7,6 +7,7 @@ import type { Config } from "../config/options.ts";
 import type { CatalogReader, CheckedEntry } from "../storage/open.ts";
 import { change, openReader } from "./cache-access.ts";
 import { startProgress } from "./cache-progress.ts";
+import { printable } from "./cache-target.ts";
 import { command } from "./command.ts";
 import { CONFIG_FLAG, loadForCommand, reportProblems } from "./config-flags.ts";
 
@@ -56,7 +57,8 @@ export const cacheVerify = command({
       terminal.out(JSON.stringify({ entries, sizeBytes, damaged, dropped }, undefined, 2));
     } else {
       for (const { bucket, key, damage } of damaged) {
-        terminal.out(bucket === null ? damage : `${bucket}/${key}: ${damage}`);
+        const name = bucket === null || key === null ? "" : `${bucket}/${printable(key)}: `;
+        terminal.out(`${name}${damage}`);
       }
       const found = damaged.length === 0 ? "all as they were stored" : `${damaged.length} damaged`;
       const objects = entries === 1 ? "1 object" : `${entries.toLocaleString("en-US")} objects`;

@@ -13,7 +13,7 @@ import type { Config } from "../config/options.ts";
 import type { KeyPair } from "../s3/sigv4.ts";
 import { usage } from "./arguments.ts";
 import { startProgress } from "./cache-progress.ts";
-import { formatTarget, parseTarget, type Target } from "./cache-target.ts";
+import { formatTarget, parseTarget, printable, type Target } from "./cache-target.ts";
 import { GatewayClient } from "./cache-warm-client.ts";
 import { prefetched, warm, type WarmItem, type WarmReport } from "./cache-warm-run.ts";
 import {
@@ -245,7 +245,7 @@ async function* manifestItems(
 function say(terminal: Terminal, report: WarmReport, isDryRun: boolean): void {
   const { hits, failed, isFinished } = report;
   for (const { bucket, key, why } of failed.slice(0, FAILURES_SHOWN)) {
-    terminal.warn(`${bucket}/${key}: ${why}`);
+    terminal.warn(`${bucket}/${printable(key)}: ${why}`);
   }
   const hidden = failed.length - FAILURES_SHOWN;
   if (hidden > 0) terminal.warn(`and ${hidden} more; --json has them all`);
