@@ -55,6 +55,18 @@ export class Fields {
     return this.#find(lowerName, 0) !== -1;
   }
 
+  /** Whether the field appears more than once. */
+  isRepeated(lowerName: string): boolean {
+    // Names of one length are rarely two, and counting is less work than comparing.
+    let count = 0;
+    for (let at = 0; at + 1 < this.raw.length; at += 2) {
+      if (this.raw[at]?.length === lowerName.length) count += 1;
+    }
+    if (count < 2) return false;
+    const at = this.#find(lowerName, 0);
+    return at !== -1 && this.#find(lowerName, at + 2) !== -1;
+  }
+
   /** Every distinct lower-case name, in order of first appearance. */
   names(): IterableIterator<string> {
     const names = new Set<string>();

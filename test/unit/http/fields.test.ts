@@ -9,6 +9,11 @@ test("values are found by lower-case name, in order, repeats kept", () => {
   expect(fields.all("x-a")).toEqual(["1", "2"]);
   expect(fields.list("x-a")).toBe("1, 2");
   expect(fields.all("host")).toEqual(["h"]);
+  expect(["x-a", "host", "x-c"].map((name) => fields.isRepeated(name))).toEqual([
+    true,
+    false,
+    false,
+  ]);
   expect([...fields.names()]).toEqual(["x-a", "host", "x-b"]);
 });
 
