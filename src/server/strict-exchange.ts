@@ -30,6 +30,8 @@ export class StrictExchange extends ServerInbound implements BodySink {
   readonly #response: ServerResponse;
   readonly #setting: Setting;
   readonly #isRefused: boolean;
+  /** An expectation with nothing behind it; see `run`. */
+  readonly #mustContinue: boolean;
   #outgoing: OutgoingReply | undefined;
   #sentBytes = 0;
   #isClosed = false;
@@ -55,10 +57,14 @@ export class StrictExchange extends ServerInbound implements BodySink {
     this.body = requestHasBody(fields)
       ? new StrictBody(request, response, awaitsContinue, setting)
       : null;
+    this.#mustContinue = awaitsContinue && this.body === null;
   }
 
   run(): void {
     if (this.#isClosed) return;
+    // Nothing is to come, so no 100 is owed (RFC 9110 §10.1.1). But botocore expects it for an
+    // empty file too, and without it takes the status of this answer for that of its next request.
+    if (this.#mustContinue) this.#response.writeContinue();
     try {
       const reply = this.#isRefused ? BAD_REQUEST : this.#setting.handler(this);
       if (reply instanceof Promise) {

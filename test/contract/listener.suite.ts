@@ -1094,6 +1094,19 @@ export function listenerContract(traits: ListenerTraits): void {
       });
     }
 
+    test("Expect: 100-continue is granted to a request of no bytes too, as botocore needs it", async () => {
+      await using server = await serve(() => text("empty"));
+      await using client = await WireClient.connect(server.port);
+      // Twice: what the first one is missing shows in the second.
+      for (let turn = 0; turn < 2; turn += 1) {
+        await client.send(
+          requestText("PUT", "/b/k", ["Content-Length", "0", "Expect", "100-continue"]),
+        );
+        expect((await client.head()).status).toBe(100);
+        expect((await client.response("PUT")).status).toBe(200);
+      }
+    });
+
     for (const expectation of ["", "200-ok"]) {
       test(`an expectation nobody knows ("${expectation}") is ignored`, async () => {
         await using server = await serve(async (inbound) => {

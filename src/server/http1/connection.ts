@@ -267,6 +267,11 @@ export class Connection implements ExchangeHost, BodyHost {
     if (head.framing.kind !== "none") {
       this.#body = new RequestBody(head.framing, this);
       this.#input = this.#body.push(this.#input);
+    } else if (head.awaitsContinue) {
+      // Not owed when nothing is to come (RFC 9110 §10.1.1), but botocore expects it for an empty
+      // file too, and without it takes the status of this answer for that of its next request.
+      this.#awaitsContinue = false;
+      void this.wire.write(CONTINUE)?.catch(() => undefined);
     }
     const parts: RequestParts = {
       method: head.method,

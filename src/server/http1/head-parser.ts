@@ -29,7 +29,7 @@ export interface RequestHead {
   readonly framing: RequestFraming;
   /** False: the client wants the connection closed after this exchange. */
   readonly isPersistent: boolean;
-  /** The client waits for `100 Continue` before it sends the body. */
+  /** The client waits for `100 Continue` before it sends the body, if there is one. */
   readonly awaitsContinue: boolean;
 }
 
@@ -159,7 +159,7 @@ function readFields(
     isPersistent: minorVersion === 1 && !hasToken(connection, "close"),
     // An HTTP/1.0 client does not know the interim answer (RFC 9110 §10.1.1). Expectations that
     // nobody knows may be ignored, and S3 ignores them.
-    awaitsContinue: hasToken(expect, "100-continue") && framing !== NO_BODY && minorVersion === 1,
+    awaitsContinue: hasToken(expect, "100-continue") && minorVersion === 1,
   };
   return { kind: "complete", head, sizeBytes };
 }

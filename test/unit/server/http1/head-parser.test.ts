@@ -176,7 +176,8 @@ test.each([
 test.each([
   ["with a body", "Expect: 100-continue\r\nContent-Length: 3", true],
   ["in any case", "expect: 100-Continue\r\nTransfer-Encoding: chunked", true],
-  ["without a body there is nothing to wait for", "Expect: 100-continue", false],
+  ["without a body", "Expect: 100-continue\r\nContent-Length: 0", true],
+  ["but another", "Expect: 200-ok\r\nContent-Length: 3", false],
 ] as const)("Expect: 100-continue %s", (_why, fields, awaitsContinue) => {
   expect(headOf(withFields(fields)).awaitsContinue).toBe(awaitsContinue);
 });
