@@ -16,18 +16,28 @@ import type { CatalogReader, DiskStorage } from "../storage/open.ts";
 import { CliError } from "./exit-codes.ts";
 import { localServerUrl } from "./local-server.ts";
 
-/** The store as it is on disk, or undefined when nothing was cached here yet. Throws "io". */
-export async function openReader({ cache }: Config): Promise<CatalogReader | undefined> {
+/**
+ * Shows `use` the store as it is on disk; undefined when nothing was cached here yet.
+ * Throws "io" when it cannot be read.
+ */
+export async function readStore<R>(
+  { cache }: Config,
+  use: (reader: CatalogReader) => R | Promise<R>,
+): Promise<R | undefined> {
   const { openCatalogReader } = await import("../storage/open.ts");
+  let reader: CatalogReader | undefined;
   try {
-    return openCatalogReader(cache.diskPath);
+    reader = openCatalogReader(cache.diskPath);
+    return reader === undefined ? undefined : await use(reader);
   } catch (error) {
-    throw unreadable(cache.diskPath, error);
+    throw error instanceof CliError ? error : unreadable(cache.diskPath, error);
+  } finally {
+    reader?.close();
   }
 }
 
 /** The error for a store that cannot be read. */
-export function unreadable(folder: string, error: unknown): CliError {
+function unreadable(folder: string, error: unknown): CliError {
   const reason = error instanceof Error ? error.message : String(error);
   return new CliError("io", `cannot read the cache in ${folder}: ${reason}`, { cause: error });
 }

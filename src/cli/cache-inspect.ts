@@ -5,7 +5,7 @@ import { systemClock } from "../base/clock.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { CheckedEntry, InspectedEntry } from "../storage/open.ts";
 import { usage } from "./arguments.ts";
-import { openReader } from "./cache-access.ts";
+import { readStore } from "./cache-access.ts";
 import { parseTarget, printable } from "./cache-target.ts";
 import { command } from "./command.ts";
 import { CONFIG_FLAG, loadForCommand, reportProblems } from "./config-flags.ts";
@@ -42,10 +42,9 @@ export const cacheInspect = command({
     const loaded = await loadForCommand(input);
     if (loaded.kind === "failed") return reportProblems(terminal, loaded.problems);
 
-    const reader = await openReader(loaded.config);
-    try {
-      const checked = await reader?.check({ bucket, key });
-      const entry = reader?.inspect({ bucket, key });
+    const text = await readStore(loaded.config, async (reader) => {
+      const checked = await reader.check({ bucket, key });
+      const entry = reader.inspect({ bucket, key });
       if (checked?.damage !== undefined) {
         // There may be nothing left to show but that.
         if (args.json === true) {
@@ -56,13 +55,13 @@ export const cacheInspect = command({
           `${bucket}/${printable(key)} is damaged: ${checked.damage}`,
         );
       }
-      if (entry === undefined || checked === undefined) {
-        throw new CliError("notFound", `${bucket}/${printable(key)} is not cached`);
-      }
-      terminal.out(args.json === true ? renderJson(entry) : renderText(entry, checked));
-    } finally {
-      reader?.close();
+      if (entry === undefined || checked === undefined) return undefined;
+      return args.json === true ? renderJson(entry) : renderText(entry, checked);
+    });
+    if (text === undefined) {
+      throw new CliError("notFound", `${bucket}/${printable(key)} is not cached`);
     }
+    terminal.out(text);
     return "ok";
   },
 });

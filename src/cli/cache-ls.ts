@@ -1,7 +1,7 @@
 /** `tag cache ls`: which buckets are cached, or which objects of one. */
 
 import { formatByteSizeRounded } from "../base/byte-size.ts";
-import { openReader } from "./cache-access.ts";
+import { readStore } from "./cache-access.ts";
 import { parseTarget, printable } from "./cache-target.ts";
 import { command } from "./command.ts";
 import { CONFIG_FLAG, loadForCommand, reportProblems } from "./config-flags.ts";
@@ -34,9 +34,7 @@ export const cacheLs = command({
     const loaded = await loadForCommand(input);
     if (loaded.kind === "failed") return reportProblems(terminal, loaded.problems);
 
-    const reader = await openReader(loaded.config);
-    if (reader === undefined) return "ok";
-    try {
+    await readStore(loaded.config, (reader) => {
       const lines =
         target === undefined
           ? bucketLines(reader.summary().buckets, args.json === true)
@@ -52,9 +50,7 @@ export const cacheLs = command({
         batch = [];
       }
       if (batch.length > 0) terminal.out(batch.join("\n"));
-    } finally {
-      reader.close();
-    }
+    });
     return "ok";
   },
 });

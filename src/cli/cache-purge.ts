@@ -2,7 +2,7 @@
 
 import { formatByteSizeRounded } from "../base/byte-size.ts";
 import type { Config } from "../config/options.ts";
-import { change, openReader } from "./cache-access.ts";
+import { change, readStore } from "./cache-access.ts";
 import { isConfirmed, YES_FLAG } from "./cache-confirm.ts";
 import { formatTarget, parseTarget, type Target } from "./cache-target.ts";
 import { command } from "./command.ts";
@@ -54,19 +54,16 @@ export const cachePurge = command({
 
 /** `1,204 objects (3.1 GiB) of models/llama/`. */
 async function describe(config: Config, target: Target): Promise<string> {
-  const reader = await openReader(config);
-  if (reader === undefined) return `0 objects of ${formatTarget(target)}`;
-  try {
+  const found = await readStore(config, (reader) => {
     let entries = 0;
     let sizeBytes = 0;
     for (const entry of reader.entries(target.bucket, target.prefix)) {
       entries += 1;
       sizeBytes += entry.sizeBytes;
     }
-    return `${count(entries)} (${formatByteSizeRounded(sizeBytes)}) of ${formatTarget(target)}`;
-  } finally {
-    reader.close();
-  }
+    return `${count(entries)} (${formatByteSizeRounded(sizeBytes)})`;
+  });
+  return `${found ?? "0 objects"} of ${formatTarget(target)}`;
 }
 
 const count = (entries: number): string =>

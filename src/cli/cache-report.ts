@@ -48,6 +48,8 @@ export interface StoreReport {
   readonly movedBytes: number;
   /** Bytes written per byte stored; undefined while nothing was. */
   readonly writeAmplification: number | undefined;
+  /** Catalog files that cannot be read; what they hold is missing in these figures. */
+  readonly unreadableShards: number;
 }
 
 /** Counters of the running server since its start. */
@@ -98,13 +100,21 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
     storedBytes: 0,
     movedBytes: 0,
     writeAmplification: undefined,
+    unreadableShards: 0,
   };
   try {
     const reader = openCatalogReader(cache.diskPath);
     if (reader === undefined) return empty;
     try {
-      const { tiers, buckets, physicalBytes, capacityBytes, counters, oldestAtMs } =
-        reader.summary();
+      const {
+        tiers,
+        buckets,
+        physicalBytes,
+        capacityBytes,
+        counters,
+        oldestAtMs,
+        unreadableShards,
+      } = reader.summary();
       const counter = (name: string): number => counters.get(name) ?? 0;
       const evictedEntries = counter("evicted_entries");
       const storedBytes = counter("stored_bytes");
@@ -126,6 +136,7 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
             : Math.max(0, Math.round(systemClock.nowMs() - oldestAtMs)),
         storedBytes,
         movedBytes,
+        unreadableShards,
         writeAmplification:
           storedBytes === 0 ? undefined : (storedBytes + movedBytes) / storedBytes,
       };

@@ -67,6 +67,11 @@ async function renderScreen({ store, live }: CacheReport): Promise<string> {
       (store.evictionAgeMs === undefined
         ? ""
         : `; the oldest body is from ${age(store.evictionAgeMs)} ago`),
+    ...(store.unreadableShards === 0
+      ? []
+      : [
+          `Damaged   ${store.unreadableShards} of the catalog's files cannot be read: not counted here`,
+        ]),
     ...(store.writeAmplification === undefined
       ? []
       : [

@@ -5,7 +5,7 @@
 
 import type { Config } from "../config/options.ts";
 import type { CatalogReader, CheckedEntry } from "../storage/open.ts";
-import { change, openReader } from "./cache-access.ts";
+import { change, readStore } from "./cache-access.ts";
 import { startProgress } from "./cache-progress.ts";
 import { printable } from "./cache-target.ts";
 import { command } from "./command.ts";
@@ -46,11 +46,7 @@ export const cacheVerify = command({
     if (loaded.kind === "failed") return reportProblems(terminal, loaded.problems);
     const { config } = loaded;
 
-    const reader = await openReader(config);
-    const { entries, sizeBytes, damaged } =
-      reader === undefined
-        ? { entries: 0, sizeBytes: 0, damaged: [] }
-        : await verify(reader).finally(() => reader.close());
+    const { entries, sizeBytes, damaged } = (await readStore(config, verify)) ?? NOTHING;
     const dropped = args.repair === true ? await drop(config, damaged) : 0;
 
     if (args.json === true) {
@@ -71,9 +67,15 @@ export const cacheVerify = command({
   },
 });
 
-async function verify(
-  reader: CatalogReader,
-): Promise<{ entries: number; sizeBytes: number; damaged: Damage[] }> {
+interface Findings {
+  readonly entries: number;
+  readonly sizeBytes: number;
+  readonly damaged: readonly Damage[];
+}
+
+const NOTHING: Findings = { entries: 0, sizeBytes: 0, damaged: [] };
+
+async function verify(reader: CatalogReader): Promise<Findings> {
   const progress = await startProgress("Verifying", totalBytesOf(reader));
   let entries = 0;
   let sizeBytes = 0;

@@ -1,7 +1,7 @@
 /**
  * A store seen from outside: what `tag cache stats`, `ls` and `inspect` read, beside a
  * running server or without one. Opens the SQLite files read-only, takes no lock, loads
- * nothing heavy, and shows a state at most one group commit (5 ms) old.
+ * nothing heavy, and shows a state at most one group commit (10 ms) old.
  */
 
 import { Database } from "bun:sqlite";
@@ -197,13 +197,9 @@ class Reader implements CatalogReader {
   /** When the oldest body in files was last written, by shard. */
   #oldestFilesAtMs(): (number | undefined)[] {
     return this.#shards.map((shard, index) => {
-      const oldest = shard
-        .query<{ version: number | null }, []>(
-          "SELECT min(version) AS version FROM object INDEXED BY file_object WHERE tier = 2",
-        )
-        .get();
-      if (oldest?.version === undefined || oldest.version === null) return undefined;
-      const path = chunkPath(join(this.#folder, "files"), index, oldest.version, 0);
+      const version = oldestFileVersion(shard);
+      if (version === undefined) return undefined;
+      const path = chunkPath(join(this.#folder, "files"), index, version, 0);
       return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
     });
   }
@@ -393,6 +389,20 @@ interface InspectedRow {
   readonly flags: number;
   readonly disk: number;
   readonly head: Uint8Array | null;
+}
+
+/** The oldest body in files of a shard; undefined when there is none, or the shard cannot be read. */
+function oldestFileVersion(shard: Database): number | undefined {
+  try {
+    const oldest = shard
+      .query<{ version: number | null }, []>(
+        "SELECT min(version) AS version FROM object INDEXED BY file_object WHERE tier = 2",
+      )
+      .get();
+    return oldest?.version ?? undefined;
+  } catch {
+    return undefined; // `summary` counts it
+  }
 }
 
 function earliest(times: readonly (number | undefined)[]): number | undefined {

@@ -245,6 +245,12 @@ describe("tag cache verify", () => {
     await world.cache("bucket", "a", 20_000);
     await world.program.stop();
     await Bun.write(join(world.cacheFolder, "catalog/00.db"), "no database".repeat(1000));
+    const listed = await world.tag("cache ls bucket");
+    expect(listed.exitCode).toBe(3);
+    expect(listed.stderr).toContain("file is not a database");
+    expect((await world.tag("cache stats")).stdout).toContain(
+      "1 of the catalog's files cannot be read",
+    );
     const repaired = await world.tag("cache verify --repair");
     expect(repaired.exitCode).toBe(9);
     expect(repaired.stdout).toContain("catalog shard 0 cannot be read: file is not a database\n");

@@ -21,6 +21,7 @@ const STORE = {
   storedBytes: 1000,
   movedBytes: 100,
   writeAmplification: 1.1,
+  unreadableShards: 0,
 };
 
 test("the textfile has every family with its help and type while the server is up", () => {
