@@ -14,6 +14,7 @@ import { renderErrorXml } from "../s3/error-xml.ts";
 import { classify, type Operation } from "../s3/operation.ts";
 import { ANONYMOUS, type Caller } from "./access.ts";
 import type { Answer, OriginParts } from "./call.ts";
+import { corsFields } from "./cors.ts";
 import type { Faults, FaultTarget } from "./faults.ts";
 import { SIGNING_KEYS_FIELD } from "./proxy-protocol.ts";
 import { bodyLengthBytes, bodySource, faulty, throttled, untilAborted } from "./reply-stream.ts";
@@ -137,7 +138,7 @@ export class Pipeline {
         ? undefined
         : this.#parts.access.signingKeysFor(caller);
     if (keys !== undefined) headers.push(SIGNING_KEYS_FIELD, keys);
-    headers.push("Server", "tag-origin");
+    headers.push(...this.#corsFields(context), "Server", "tag-origin");
     const body = inbound.method === "HEAD" ? NO_BODY : this.#deliver(context, reply);
     return {
       status: reply.status,
@@ -157,6 +158,12 @@ export class Pipeline {
           isComplete,
         }),
     };
+  }
+
+  #corsFields({ inbound, place }: Context): readonly string[] {
+    if (place.bucket === undefined || !inbound.fields.has("origin")) return [];
+    const bucket = this.#parts.store.catalog.bucket(place.bucket);
+    return bucket === undefined ? [] : corsFields(inbound, bucket);
   }
 
   /** The body as the simulated line carries it. */

@@ -32,6 +32,22 @@ export interface BucketRecord {
   readonly acl: Acl;
   /** Undefined when no tag set was ever put, which S3 reports as NoSuchTagSet. */
   readonly tags: TagSet | undefined;
+  /** In the order they are tried; undefined when the bucket has none. */
+  readonly cors?: readonly CorsRule[] | undefined;
+}
+
+/** Which pages may read what, as the bucket's owner put it; in patterns one `*` stands for anything. */
+export interface CorsRule {
+  readonly id: string | undefined;
+  readonly methods: readonly string[];
+  /** Patterns of origins such as `https://*.example`. */
+  readonly origins: readonly string[];
+  /** Patterns of the header names a preflight may ask for. */
+  readonly headers: readonly string[];
+  /** Names of response headers a page may see. */
+  readonly exposed: readonly string[];
+  /** How long a browser may remember a preflight's answer. */
+  readonly maxAgeSeconds: number | undefined;
 }
 
 /** What a client says about an object when it creates it; an upload keeps it until completed. */

@@ -32,6 +32,7 @@ import {
 } from "./call.ts";
 import { completeUpload } from "./complete-upload.ts";
 import { copyObject } from "./copy.ts";
+import { answerPreflight, deleteBucketCors, getBucketCors, putBucketCors } from "./cors.ts";
 import { listObjects, listObjectsV2, listObjectVersions } from "./list-objects.ts";
 import { listParts, listUploads } from "./list-uploads.ts";
 import { abortUpload, createUpload, uploadPart, uploadPartCopy } from "./multipart.ts";
@@ -74,11 +75,13 @@ const BUCKET_ROUTES: Partial<Record<OperationName, BucketRoute>> = {
   GetBucketTagging: { needs: "FULL_CONTROL", run: getBucketTagging },
   PutBucketTagging: { needs: "FULL_CONTROL", run: putBucketTagging },
   DeleteBucketTagging: { needs: "FULL_CONTROL", run: deleteBucketTagging },
+  GetBucketCors: { needs: "FULL_CONTROL", run: getBucketCors },
+  PutBucketCors: { needs: "FULL_CONTROL", run: putBucketCors },
+  DeleteBucketCors: { needs: "FULL_CONTROL", run: deleteBucketCors },
 
   // Settings nobody can make here, and what S3 says of a bucket without them.
   GetBucketPolicy: absent("NoSuchBucketPolicy"),
   GetBucketPolicyStatus: absent("NoSuchBucketPolicy"),
-  GetBucketCors: absent("NoSuchCORSConfiguration"),
   GetBucketLifecycleConfiguration: absent("NoSuchLifecycleConfiguration"),
   GetBucketEncryption: absent("ServerSideEncryptionConfigurationNotFoundError"),
   GetObjectLockConfiguration: absent("ObjectLockConfigurationNotFoundError"),
@@ -90,7 +93,6 @@ const BUCKET_ROUTES: Partial<Record<OperationName, BucketRoute>> = {
     run: () => xmlReply("RequestPaymentConfiguration", { Payer: "BucketOwner" }),
   },
   DeleteBucketPolicy: nothingToDelete(),
-  DeleteBucketCors: nothingToDelete(),
   DeleteBucketLifecycle: nothingToDelete(),
   DeleteBucketEncryption: nothingToDelete(),
   DeleteBucketWebsite: nothingToDelete(),
@@ -120,7 +122,6 @@ const OBJECT_ROUTES: Partial<Record<OperationName, ObjectRoute>> = {
 export function route(call: ServiceCall, operation: Operation, parts: OriginParts): Result {
   const place = placeOf(operation);
   if (operation.name === "ListBuckets") return listBuckets(call, parts);
-  if (operation.name === "Preflight") return refusePreflight(call);
   if (place.bucket === undefined) return s3Error("NotImplemented");
   if (operation.name === "CreateBucket") return createBucket(call, parts, place.bucket);
 
@@ -128,6 +129,7 @@ export function route(call: ServiceCall, operation: Operation, parts: OriginPart
   if (bucket === undefined) {
     return s3Error("NoSuchBucket", { details: { BucketName: place.bucket } });
   }
+  if (operation.name === "Preflight") return answerPreflight(call.inbound, bucket);
   // A client that says whose bucket it expects wants nothing from anybody else's.
   const expectedOwner = call.inbound.fields.get("x-amz-expected-bucket-owner");
   if (expectedOwner !== undefined && expectedOwner !== bucket.ownerId) {
@@ -180,15 +182,6 @@ export function placeOf(operation: Operation): {
     default:
       return unreachable(operation);
   }
-}
-
-/** No bucket has CORS rules here, so no preflight is ever granted. */
-function refusePreflight(call: ServiceCall): S3Error {
-  return call.inbound.fields.has("origin")
-    ? s3Error("AccessForbidden", { message: "CORSResponse: CORS is not enabled for this bucket." })
-    : s3Error("InvalidRequest", {
-        message: "Insufficient information. Origin request header needed.",
-      });
 }
 
 function notImplemented(name: OperationName): S3Error {
