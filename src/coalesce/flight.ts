@@ -112,6 +112,11 @@ const NEAR_BYTES = 1024 * 1024;
 const STRETCH_BYTES = 64 * 1024 * 1024;
 const READ_BACK_BYTES = 512 * 1024;
 const FAILED_LEGS_MAX = 3;
+/**
+ * With more readers than this the way to them is the narrow one: 500 readers on two cores make
+ * any upstream look slow, and further requests to it would bring nobody a byte sooner.
+ */
+const CROWD_READERS = 16;
 
 export class Flight {
   readonly #seams: FlightSeams;
@@ -363,6 +368,7 @@ export class Flight {
     // Not the time since then: slow readers, the disk or a busy processor are not the line.
     const { waitedMs } = leg;
     if (waitedMs < parallelAfterMs || parallelLegs < 2) return;
+    if (this.#readers.size > CROWD_READERS) return;
     const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * waitedMs;
     if (leftMs < Math.max(parallelAfterMs, this.#latencyMs * 4)) return;
     this.#isParallel = true;
