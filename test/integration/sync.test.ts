@@ -6,7 +6,7 @@ import { BINARY, startProgram } from "../support/binary.ts";
 import { SYNC_CLIENTS } from "../support/sync-clients.ts";
 import { syncRun } from "../support/sync-run.ts";
 
-const OPTIONS = { files: 60, largestBytes: 12 * 1024 * 1024 };
+const OPTIONS = { files: 48, largestBytes: 12 * 1024 * 1024 };
 
 describe.each(SYNC_CLIENTS.map((client) => ({ client, name: client.name })))(
   "$name",
