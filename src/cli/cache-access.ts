@@ -14,7 +14,7 @@ import type { Config } from "../config/options.ts";
 import { readAdminAccess } from "../server/admin.ts";
 import type { CatalogReader, DiskStorage } from "../storage/open.ts";
 import { CliError } from "./exit-codes.ts";
-import { localServerUrl } from "./local-server.ts";
+import { localServerUrl, send } from "./local-server.ts";
 
 /**
  * Shows `use` the store as it is on disk; undefined when nothing was cached here yet.
@@ -68,23 +68,23 @@ async function askServer<R>(config: Config, what: Change<R>): Promise<R | undefi
   if (access === undefined) return undefined;
   const server = { ...config.server, httpPort: access.port };
   const url = `${localServerUrl({ ...config, server })}/_/api/admin/cache/${what.action}`;
-  const request: BunFetchRequestInit & { readonly timeout: false } = {
+  // Without a time limit: compacting takes as long as it takes, and a server that is gone
+  // refuses the connection.
+  const answer = await send(url, {
     method: "POST",
-    redirect: "manual",
     headers: { Authorization: `Bearer ${access.token}`, "Content-Type": "application/json" },
     body: JSON.stringify(what.input),
-    tls: { rejectUnauthorized: false },
-    // Bun's switch for its limit of five minutes: compacting takes as long as it takes, and a
-    // server that is gone refuses the connection.
-    timeout: false,
-  };
-  const response = await fetch(url, request).catch(() => undefined);
+  });
   // A killed server left its file behind; another program may have its port.
-  if (response === undefined || response.status === 401) return undefined;
-  if (response.status !== 200) {
-    throw new CliError("http", `${url} answered ${response.status}: ${await response.text()}`);
+  if (answer.kind === "unreachable" || answer.status === 401) return undefined;
+  if (answer.status !== 200) {
+    throw new CliError("http", `${url} answered ${answer.status}: ${answer.text}`);
   }
-  return (await response.json()) as R;
+  try {
+    return JSON.parse(answer.text) as R;
+  } catch {
+    return undefined; // no server of ours
+  }
 }
 
 /** Runs `use` on the store of a stopped server. Undefined when there is no store. */
