@@ -71,11 +71,12 @@ class NotesLog implements WriteNotes {
     const { folder, disk } = options;
     this.#options = options;
     disk.makeFolder(folder);
-    const names = disk.list(folder);
+    // In the order they were written: a later log may settle what an earlier one noted.
+    const names = disk.list(folder).toSorted((one, other) => numberOf(one) - numberOf(other));
     const past = parseLogs(names.map((name) => read(disk, join(folder, name))));
     this.#open = past.open;
     this.#count = past.highest;
-    this.#logNumber = Math.max(0, ...names.map((name) => Number.parseInt(name, 10) || 0));
+    this.#logNumber = Math.max(0, ...names.map(numberOf));
     this.left = [...past.open].map(([number, targets]) => ({
       targets,
       erase: () => this.#erase(number),
@@ -153,6 +154,11 @@ class NotesLog implements WriteNotes {
 
 function nameOf(logNumber: number): string {
   return `${logNumber}.log`;
+}
+
+/** 0 for a name that is none of ours. */
+function numberOf(name: string): number {
+  return Number.parseInt(name, 10) || 0;
 }
 
 function read(disk: Disk, path: string): string {

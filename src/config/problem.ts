@@ -62,5 +62,9 @@ export function formatProblem(problem: ConfigProblem): string {
       : formatSource(problem.source).replace(/^(?:env|flag) /, "");
   const clause =
     problem.hint === undefined ? problem.message : `${problem.message}; ${problem.hint}`;
-  return [place, problem.path, clause].filter((part) => part !== undefined).join(": ");
+  const line = [place, problem.path, clause].filter((part) => part !== undefined).join(": ");
+  return line.replace(CONTROL_CHARACTERS, (character) => JSON.stringify(character).slice(1, -1));
 }
+
+/** A key may hold line breaks; a problem is one line all the same. */
+const CONTROL_CHARACTERS = /\p{Cc}/gu;

@@ -72,7 +72,7 @@ test("any arrangement of YAML is loaded or refused with places, never thrown at"
         expect(formatProblem(problem)).toMatch(/^(?:t\.yaml:\d+:\d+|[a-z_]+\.[a-z_]+): .+$/);
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 500, examples: [["? |\n  server"]] },
   );
 });
 
@@ -88,7 +88,7 @@ test("any text in any variable is read or complained about", async () => {
         for (const problem of problems) expect(formatProblem(problem).split("\n")).toHaveLength(1);
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 500, examples: [["? |\n  server"]] },
   );
 });
 
