@@ -12,7 +12,7 @@
  */
 
 import { Database, type Statement } from "bun:sqlite";
-import { rmSync, statSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
 import type { ObjectId } from "../s3/object-id.ts";
@@ -83,7 +83,7 @@ export interface TierTotal {
 export interface CatalogOptions {
   readonly folder: string;
   readonly shardCount: number;
-  /** The write-ahead log of one shard is folded back when it is longer than this. */
+  /** The write-ahead log of one shard is folded back when it holds more than this. */
   readonly walLimitBytes: number;
   /** SQLite's page cache of one shard. */
   readonly pageCacheBytes: number;
@@ -172,19 +172,6 @@ export class Catalog {
     return sizeBytes;
   }
 
-  /** Folds the log of one shard back when it grew beyond the limit. Returns whether it did. */
-  checkpointIfLong(index: number): boolean {
-    const shard = this.shard(index);
-    try {
-      if (shard.walBytes() < this.#options.walLimitBytes) return false;
-      shard.checkpoint();
-      return true;
-    } catch (error) {
-      this.#judge(index, error);
-      return false;
-    }
-  }
-
   close(): void {
     for (const shard of this.#shards) shard.close();
   }
@@ -249,7 +236,9 @@ export class CatalogShard {
       run(`PRAGMA page_size = ${PAGE_BYTES}`);
       run("PRAGMA journal_mode = WAL");
       run("PRAGMA synchronous = NORMAL");
-      run("PRAGMA wal_autocheckpoint = 0"); // we choose the moment, see checkpointIfLong
+      // Passive, after a commit: folds the log back without waiting for readers. The stronger
+      // forms wait (64 MiB: 270 ms and more), and a longer log makes a longer pause.
+      run(`PRAGMA wal_autocheckpoint = ${Math.ceil(options.walLimitBytes / PAGE_BYTES)}`);
       run("PRAGMA mmap_size = 0"); // an I/O error must be an error code, not SIGBUS
       run("PRAGMA temp_store = MEMORY");
       run(`PRAGMA cache_size = -${Math.ceil(options.pageCacheBytes / 1024)}`);
@@ -482,18 +471,6 @@ export class CatalogShard {
     return databaseBytes(this.path);
   }
 
-  walBytes(): number {
-    return sizeOf(`${this.path}-wal`);
-  }
-
-  /**
-   * Copies the log into the file as far as readers allow; the next write starts the log
-   * over. Passive, because the stronger forms wait (64 MiB: 270 ms and more).
-   */
-  checkpoint(): void {
-    this.#database.run("PRAGMA wal_checkpoint(PASSIVE)");
-  }
-
   close(): void {
     try {
       this.#database.run("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -611,8 +588,4 @@ function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
 
 function removeDatabase(path: string): void {
   for (const suffix of ["", "-wal", "-shm"]) rmSync(`${path}${suffix}`, { force: true });
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

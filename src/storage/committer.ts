@@ -27,8 +27,8 @@ export interface QueuedChange {
 }
 
 /** How long a change may wait for company, and how many wait at most. */
-const DELAY_MS = 5;
-const BATCH_MAX = 256;
+const DELAY_MS = 10;
+const BATCH_MAX = 512;
 
 interface Item {
   readonly identity: Identity;
@@ -98,6 +98,5 @@ export class LocalCommitter implements Committer {
       return;
     }
     for (const item of items) item.settle(item.isCancelled ? "cancelled" : "written");
-    this.#catalog.checkpointIfLong(shard);
   }
 }

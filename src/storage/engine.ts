@@ -229,6 +229,7 @@ export class Engine implements DiskStorage {
         this.#evictedEntries += entries;
         this.#evictedBytes += bodyBytes;
       },
+      onDamage: (what, cause) => this.#damage(what, cause),
       onFailure,
     });
     this.#intake = new Intake(
@@ -602,10 +603,10 @@ const PROBE_BYTES = 256 * 1024;
 /** Larger bodies are not worth a place in the memory tier: the page cache serves them well. */
 const MEMORY_BODY_MAX = 256 * 1024;
 
-/** 1/64 of the cap as a power of two, between 1 and 256 MiB. */
+/** 1/128 of the cap as a power of two, between 1 and 256 MiB. */
 function segmentBytesFor(capacityBytes: number): number {
   let segmentBytes = 256 * MIB;
-  while (segmentBytes > MIB && segmentBytes > capacityBytes / 64) segmentBytes /= 2;
+  while (segmentBytes > MIB && segmentBytes > capacityBytes / 128) segmentBytes /= 2;
   return segmentBytes;
 }
 

@@ -54,6 +54,9 @@ export interface EvictorOptions {
   /** Removes a body of the file tier; false when a fill still adds to it. */
   readonly evictFile: (unit: FileUnit) => boolean;
   readonly onEvicted: (entries: number, bodyBytes: number) => void;
+  /** Bytes that were thought to be there are not. */
+  readonly onDamage: (what: string, cause: unknown) => void;
+  /** The disk refused a change. */
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -153,7 +156,7 @@ export class Evictor {
     report: { movedRecords: number; movedBytes: number },
     signal: AbortSignal,
   ): Promise<FooterEntry[] | undefined> {
-    const { catalog, segments, files, budget } = this.#options;
+    const { catalog, segments, files } = this.#options;
     const left: FooterEntry[] = [];
     const open = files.acquire(segment.path);
     try {
@@ -165,7 +168,7 @@ export class Evictor {
         } else {
           left.push(entry);
         }
-        await this.#breathe(2 * entry.length, signal, budget);
+        await this.#breathe(2 * entry.length, signal);
       }
       return left;
     } catch (error) {
@@ -220,7 +223,7 @@ export class Evictor {
         heat.cool(unit.h);
         units.spare(unit, nextStamp());
       } else if (evictFile(unit)) {
-        await this.#options.budget.spend(ROW_COST_BYTES, signal);
+        await this.#spend(ROW_COST_BYTES, signal);
         return true;
       } else {
         units.spare(unit, nextStamp());
@@ -248,7 +251,7 @@ export class Evictor {
   }
 
   async #evictSegment(segment: Segment, signal: AbortSignal): Promise<void> {
-    const { segments, budget, onFailure } = this.#options;
+    const { segments, onDamage, onFailure } = this.#options;
     segment.isVictim = true;
     let records: FooterEntry[] = [];
     try {
@@ -256,12 +259,14 @@ export class Evictor {
       const moved = await this.#evacuate(segment, records, signal);
       records = records.filter((entry) => !moved.has(entry.offset));
     } catch (error) {
+      segment.isVictim = !signal.aborted;
+      if (signal.aborted) return; // the store is closing: it stays
       // A segment that cannot be read is no reason to keep it. Its rows are swept at start.
-      if (!signal.aborted) onFailure(error);
+      onDamage(`the segment ${segment.path} could not be read to be evicted`, error);
     }
     await segments.drop(segment).catch(onFailure);
     this.sweep(segment, records);
-    await budget.spend(0, signal);
+    await this.#spend(0, signal);
   }
 
   /** Moves on what is in use, the hottest first. Returns the offsets of what moved. */
@@ -270,7 +275,7 @@ export class Evictor {
     records: readonly FooterEntry[],
     signal: AbortSignal,
   ): Promise<Set<number>> {
-    const { policy, heat, files, segments, budget } = this.#options;
+    const { policy, heat, files, segments } = this.#options;
     const moved = new Set<number>();
     let allowedBytes = policy.evacuatedShareMax * segments.segmentBytes;
     if (allowedBytes === 0) return moved;
@@ -285,7 +290,7 @@ export class Evictor {
         heat.cool(entry.h);
         moved.add(entry.offset);
         allowedBytes -= entry.length;
-        await this.#breathe(2 * entry.length, signal, budget);
+        await this.#breathe(2 * entry.length, signal);
       }
     } catch (error) {
       if (!(error instanceof CacheFull)) throw error;
@@ -298,12 +303,19 @@ export class Evictor {
   #unspentBytes = 0;
 
   /** Spends in larger sums: a pause per record of 1 KiB would make moving a segment last minutes. */
-  async #breathe(sizeBytes: number, signal: AbortSignal, budget: BackgroundBudget): Promise<void> {
+  async #breathe(sizeBytes: number, signal: AbortSignal): Promise<void> {
     this.#unspentBytes += sizeBytes;
     if (this.#unspentBytes < BREATHE_BYTES) return;
     const spent = this.#unspentBytes;
     this.#unspentBytes = 0;
-    await budget.spend(spent, signal);
+    await this.#spend(spent, signal);
+  }
+
+  /** Stays within the budget, unless fills are being turned away for want of room. */
+  async #spend(sizeBytes: number, signal: AbortSignal): Promise<void> {
+    const { space, segments, budget } = this.#options;
+    const isUrgent = space.freeBytes < segments.segmentBytes + this.#wantedBytes;
+    await budget.spend(isUrgent ? 0 : sizeBytes, signal);
   }
 
   /** Copies one record and switches its row; false when the row names something else by now. */

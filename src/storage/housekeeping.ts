@@ -1,6 +1,6 @@
 /**
  * Once a second: what needs a clock rather than an event. Measures the catalog and the
- * volume, folds long logs back, saves counters, keeps the ballast.
+ * volume, saves counters, keeps the ballast.
  *
  * The ballast is a file of reserved space that is given up first when the volume is
  * full, so that SQLite can write its log and eviction can proceed: the way out of a full
@@ -88,10 +88,9 @@ export class Housekeeping {
   }
 
   #round(): void {
-    const { catalog, control, counters, isDegraded, onMeasured, onFailure } = this.#options;
+    const { control, counters, isDegraded, onMeasured, onFailure } = this.#options;
     this.#rounds += 1;
     try {
-      for (let shard = 0; shard < catalog.shardCount; shard += 1) catalog.checkpointIfLong(shard);
       this.#measure();
       if (!isDegraded()) {
         if (this.#rounds % SAVE_EVERY === 0) control.saveCounters(counters());

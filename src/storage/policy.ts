@@ -231,11 +231,13 @@ class EpochPolicy implements EvictionPolicy {
 /** Sampled keys a shadow cache may hold; beyond, the sample gets thinner. */
 const SHADOW_ENTRIES_MAX = 4096;
 /** The sample starts with one key in this many. */
-const SAMPLE_ONE_IN = 8;
+const SAMPLE_ONE_IN = 16;
 /** Requests of the sample over which the scores are smoothed. */
 const SCORE_SPAN = 4096;
-/** Admitting everything must win by this hit ratio before it is done. */
-const ADMIT_ALL_LEAD = 0.01;
+/** Bimodal insertion must win by this hit ratio: admitting everything follows changes faster. */
+const BIMODAL_LEAD = 0.02;
+/** The lead it is granted at first, until the shadows have seen an epoch. */
+const FIRST_LEAD = 0.05;
 
 /**
  * Two miniature LRU caches over a sample of the keys, scaled down as the sample is
@@ -248,14 +250,14 @@ class Duel {
   /** Keys whose hash modulo this is zero are in the sample. */
   #oneIn = SAMPLE_ONE_IN;
   #admitAllScore = 0;
-  #bimodalScore = 0;
+  #bimodalScore = FIRST_LEAD;
 
   constructor(options: PolicyOptions) {
     this.#options = options;
   }
 
   get isBimodalBetter(): boolean {
-    return this.#admitAllScore <= this.#bimodalScore + ADMIT_ALL_LEAD;
+    return this.#bimodalScore >= this.#admitAllScore + BIMODAL_LEAD;
   }
 
   /** @param isAdmittingAll whether the real cache lets everything in, because something idle goes */

@@ -65,8 +65,8 @@ export class SegmentPlace {
 /** Bodies of hot small objects by version, bounded in bytes. */
 export type MemoryTier = LruMap<number, Uint8Array>;
 
-/** What a body in the memory tier weighs besides its bytes. */
-export const MEMORY_ENTRY_BYTES = 250;
+/** What a body in the memory tier weighs besides its bytes: array, map node, allocator (measured). */
+export const MEMORY_ENTRY_BYTES = 700;
 
 /** Reads up to this length block the event loop less than a trip to the thread pool costs. */
 const SYNC_BYTES = 64 * 1024;

@@ -5,7 +5,7 @@
  *     bun test/bench/storage-million.ts [COUNT] [BODY_BYTES]
  */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -33,6 +33,13 @@ const open = (): Promise<Storage> =>
     random: systemRandom,
     report: (event) => console.error(event),
   });
+
+function folderBytes(name: string): number {
+  const folder = join(path, name);
+  return readdirSync(folder)
+    .map((file) => statSync(join(folder, file)).size)
+    .reduce((sum, sizeBytes) => sum + sizeBytes, 0);
+}
 
 function rssBytes(): number {
   const pages = Number(readFileSync("/proc/self/statm", "utf8").split(" ")[1]);
@@ -84,14 +91,14 @@ async function fill(storage: Storage): Promise<void> {
         freshUntilMs: 1_900_000_000_000,
         isPublic: false,
       };
-      const fill = storage.beginFill({ meta });
-      if ("refused" in fill) {
+      const begun = storage.beginFill({ meta });
+      if ("refused" in begun) {
         refused += 1;
         continue;
       }
-      void fill.write(0, body);
-      await fill.commit(() => true);
-      fill.release();
+      void begun.write(0, body);
+      await begun.commit(() => true);
+      begun.release();
     }
   }
   await Promise.all(Array.from({ length: PARALLEL }, worker));
@@ -104,6 +111,8 @@ await timed(`store ${COUNT} objects of ${BODY_BYTES} bytes`, COUNT, () => fill(f
 const stats = first.stats();
 print("entries", String(stats.entries));
 print("disk per object", `${(stats.physicalBytes / stats.entries).toFixed(0)} bytes`);
+print("  of that catalog", `${(folderBytes("catalog") / stats.entries).toFixed(0)} bytes`);
+print("  of that segments", `${(folderBytes("segments") / stats.entries).toFixed(0)} bytes`);
 print("memory while storing", `${((rssBytes() - before) / 1e6).toFixed(0)} MB`);
 await timed("close", 1, () => first.close());
 
