@@ -12,6 +12,7 @@ import type { Handler, Inbound, Reply } from "../http/exchange.ts";
 import { parseRawTarget } from "../http/raw-target.ts";
 import { isS3Error, s3Error } from "../s3/error.ts";
 import { classify, type VirtualHost } from "../s3/operation.ts";
+import { Completions } from "./completions.ts";
 import type { ExchangeState, ReadState, WriteState } from "./exchange-state.ts";
 import { forwardOther } from "./forward.ts";
 import { InflightLimit, type InflightSlot } from "./inflight-limit.ts";
@@ -33,7 +34,7 @@ export interface Gateway {
 const LESSONS_MAX = 10_000;
 
 export function createGateway(
-  parts: Omit<Parts, "lessons" | "respond" | "warmOnWrite" | "warmCredit">,
+  parts: Omit<Parts, "lessons" | "respond" | "warmOnWrite" | "warmCredit" | "completions">,
   options: GatewayOptions,
 ): Gateway {
   const inflight = new InflightLimit(options.inflightMax);
@@ -42,6 +43,7 @@ export function createGateway(
     lessons: new Lessons(parts.clock, options.lessonTimeoutMs, LESSONS_MAX),
     respond: new Responder({ hostId: options.hostId }),
     warmCredit: new WarmCredit(),
+    completions: new Completions(parts.clock),
     warmOnWrite: options.warmOnWrite ? new BodyCopies() : undefined,
   };
   return {

@@ -6,6 +6,7 @@ import type { Cache } from "../cache/cache.ts";
 import type { Coalescer } from "../coalesce/coalescer.ts";
 import type { UpstreamTransport } from "../upstream/transport.ts";
 import type { GatewayObserver } from "./accounting.ts";
+import type { Completions } from "./completions.ts";
 import type { Lessons } from "./lessons.ts";
 import type { WarmCredit } from "./range-plan.ts";
 import type { Responder } from "./respond.ts";
@@ -41,6 +42,7 @@ export interface Parts {
     readonly alignBytes: number;
   };
   readonly warmCredit: WarmCredit;
+  readonly completions: Completions;
   /** Undefined: writes only invalidate. */
   readonly warmOnWrite: BodyCopies | undefined;
   /** Runs work that no request waits for; failures are counted, a stop aborts its signal and waits. */

@@ -20,7 +20,9 @@ import type { OperationName } from "../s3/operation.ts";
 import { parseDeleteRequest } from "../s3/xml.ts";
 import type { UpstreamResponse } from "../upstream/transport.ts";
 import { type CopiedBody, objectBytes, readBack, storeCopy } from "./warm-on-write.ts";
+import type { Completion } from "./completions.ts";
 import type { WriteState } from "./exchange-state.ts";
+import { readForm } from "./form-upload.ts";
 import { isReply, relayAnswer, sendOwn } from "./forward.ts";
 import { JudgedBody } from "./judged-body.ts";
 import type { Parts } from "./parts.ts";
@@ -39,6 +41,8 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
     operation.carriesObject && length !== undefined
       ? parts.warmOnWrite?.begin(inbound, length)
       : undefined;
+  const completed = parts.completions.find(state);
+  if (completed !== undefined) return repeat(state, parts, completed);
   let body: ByteSource | null | undefined = copy?.body;
   let targets: WriteTargets;
   switch (operation.invalidates.kind) {
@@ -51,6 +55,15 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
     case "bucket":
       targets = operation.invalidates;
       break;
+    case "object-in-form": {
+      const { bucket } = operation;
+      targets = { kind: "bucket", bucket };
+      if (inbound.body === null) break;
+      const form = await readForm(inbound.fields.get("content-type") ?? "", inbound.body);
+      body = form.body;
+      if (form.key !== undefined) targets = { kind: "objects", ids: [{ bucket, key: form.key }] };
+      break;
+    }
     case "objects-in-body": {
       if (inbound.body === null)
         return parts.respond.error(state, s3Error("MissingRequestBodyError"));
@@ -106,6 +119,17 @@ function warm(
   }
   parts.background("warm on write", () => readBack(state, parts, id));
   return false;
+}
+
+/** The answer of a moment ago once more; the body, which says the same as then, is read past. */
+async function repeat(state: WriteState, parts: Parts, completed: Completion): Promise<Reply> {
+  const { inbound } = state;
+  if (inbound.body !== null && (await bounded(inbound.body)) === undefined) {
+    return parts.respond.error(state, s3Error("MaxMessageLengthExceeded"));
+  }
+  state.reason = "completed_before";
+  const { status, headers, bytes } = completed;
+  return parts.respond.relay(state, status, headers, { kind: "bytes", bytes });
 }
 
 interface OpenWrite {
@@ -180,7 +204,9 @@ function relayJudged(
           return;
         }
         write.settle(outcome);
-        if (outcome === "succeeded") warm(state, parts, answer, undefined);
+        if (outcome !== "succeeded") return;
+        warm(state, parts, answer, undefined);
+        if (bytes !== undefined) parts.completions.keep(state, { ...answer, bytes });
       },
       giveUp: () => write.settle("unknown"),
     },

@@ -187,7 +187,9 @@ export const OPERATION_NAMES: readonly OperationName[] = [
 ];
 
 /** Stored answers that an operation makes wrong. Operations without a row make none wrong. */
-const EFFECTS: Readonly<Partial<Record<OperationName, "object" | "objects-in-body" | "bucket">>> = {
+const EFFECTS: Readonly<
+  Partial<Record<OperationName, "object" | "object-in-form" | "objects-in-body" | "bucket">>
+> = {
   PutObject: "object",
   CopyObject: "object",
   RenameObject: "object",
@@ -202,8 +204,7 @@ const EFFECTS: Readonly<Partial<Record<OperationName, "object" | "objects-in-bod
   PutObjectLegalHold: "object",
   UpdateObjectEncryption: "object",
   RestoreObject: "object",
-  // A form upload names its key inside the form, which is only passed on: any object may be meant.
-  PostObject: "bucket",
+  PostObject: "object-in-form",
   // Who may read anything in the bucket, or the CORS headers that hits replay.
   DeleteBucket: "bucket",
   PutBucketAcl: "bucket",
@@ -233,6 +234,8 @@ export type Invalidation =
   /** A rename: the new name and the old one. */
   | { readonly kind: "objects"; readonly ids: readonly ObjectId[] }
   | { readonly kind: "objects-in-body"; readonly bucket: string }
+  /** A form upload, which names its key in a field of the form. */
+  | { readonly kind: "object-in-form"; readonly bucket: string }
   | { readonly kind: "bucket"; readonly bucket: string };
 
 export interface ReadOperation {
@@ -311,6 +314,7 @@ export function classify(
     case undefined:
       return { kind: "other", name, bucket, key };
     case "bucket":
+    case "object-in-form":
     case "objects-in-body":
       return {
         kind: "write",

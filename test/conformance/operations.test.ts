@@ -144,8 +144,8 @@ const matrix: readonly (readonly [string, string, string, string, (readonly stri
   ["DELETE", "/bkt?tagging", "DeleteBucketTagging", "other"],
   ["POST", "/bkt?delete", "DeleteObjects", "objects-in-body"],
   ["POST", "/bkt/?delete=", "DeleteObjects", "objects-in-body"],
-  ["POST", "/bkt", "PostObject", "bucket"],
-  ["POST", "/bkt/", "PostObject", "bucket"],
+  ["POST", "/bkt", "PostObject", "object-in-form"],
+  ["POST", "/bkt/", "PostObject", "object-in-form"],
   ["POST", "/bkt?metadataTable", "CreateBucketMetadataTableConfiguration", "other"],
   ["OPTIONS", "/bkt", "Preflight", "other"],
 ];

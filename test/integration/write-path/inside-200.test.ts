@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { answer, Gate, type Script } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, targetOf, World } from "../read-path/world.ts";
+import { BUCKET, eventually, targetOf, timed, World } from "../read-path/world.ts";
 import { begin, send, type Write } from "./writer.ts";
 
 const XML = ["Content-Type", "application/xml"];
@@ -176,4 +176,53 @@ test("CompleteMultipartUpload sent twice leaves no reader with the older version
   first.open();
   expect((await slow).status).toBe(200);
   expect((await w.alice.get(key)).body.toString()).toBe("new");
+});
+
+describe("a completion that is asked for again", () => {
+  const RESULT = "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>";
+  const write = (key: string): Write => ({
+    method: "POST",
+    target: `${targetOf(key)}?uploadId=u`,
+    body: "<C/>",
+  });
+
+  async function completed(): Promise<string> {
+    const key = await cached();
+    w.upstream.once(
+      "POST",
+      targetOf(key),
+      answer({ headers: [...XML, "x-amz-version-id", "7"], body: RESULT }),
+    );
+    expect((await send(w, write(key))).status).toBe(200);
+    w.upstream.requests.length = 0;
+    return key;
+  }
+
+  test("is answered as before, since upstream may have forgotten the upload", async () => {
+    const key = await completed();
+    const again = await send(w, write(key));
+    expect([again.status, again.body.toString()]).toEqual([200, RESULT]);
+    expect(again.fields.get("x-amz-version-id")).toBe("7");
+    expect(w.upstream.requests).toHaveLength(0);
+  });
+
+  test.each<[string, Partial<Write>]>([
+    ["another client", { pair: { accessKeyId: "tid_bob", secretAccessKey: "bob-secret" } }],
+    ["a wrong signature", { pair: { accessKeyId: "tid_alice", secretAccessKey: "no" } }],
+    ["nobody", { isUnsigned: true }],
+  ])("goes upstream when it comes from %s", async (_who, more) => {
+    const key = await completed();
+    w.upstream.once("POST", targetOf(key), answer({ status: 403 }));
+    expect((await send(w, { ...write(key), ...more })).status).toBe(403);
+    expect(w.upstream.requests).toHaveLength(1);
+  });
+
+  timed("goes upstream when it is another upload, or a while later", async () => {
+    const key = await completed();
+    w.upstream.on("POST", targetOf(key), answer({ status: 404 }));
+    const other = { ...write(key), target: `${targetOf(key)}?uploadId=v` };
+    expect((await send(w, other)).status).toBe(404);
+    w.clock.shift(5_001);
+    expect((await send(w, write(key))).status).toBe(404);
+  });
 });

@@ -36,6 +36,9 @@ const onBucket =
 
 const EMPTY = { status: 200 };
 const GONE = { status: 204, framing: "none" as const };
+const formOf = (key: string) =>
+  `--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n${key}\r\n` +
+  '--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nnew\r\n--x--\r\n';
 const FORM = ["Content-Type", "multipart/form-data; boundary=x"];
 
 /** Every operation that makes a stored answer wrong. */
@@ -85,7 +88,17 @@ const WRITES: readonly Path[] = [
     ok: EMPTY,
   },
   { name: "DeleteBucket", write: onBucket("DELETE", ""), ok: GONE },
-  { name: "a form upload", write: onBucket("POST", "", "--x--", FORM), ok: GONE },
+  {
+    name: "a form upload",
+    write: (key) => ({
+      method: "POST",
+      target: `/${BUCKET}`,
+      headers: FORM,
+      body: formOf(key),
+      isUnsigned: true,
+    }),
+    ok: GONE,
+  },
 ];
 
 const NO_WRITES: readonly Path[] = [
@@ -214,6 +227,19 @@ test("a write of one object leaves the others alone", async () => {
   await send(w, { method: "PUT", target: targetOf(one), body: "new" });
   expect((await w.alice.get(other)).xCache).toBe("HIT");
   expect((await w.alice.get(one)).body.toString()).toBe("new");
+});
+
+test("a form upload of one object leaves the others alone, one whose key is not plain does not", async () => {
+  const one = await cached();
+  const other = await cached();
+  const form = { method: "POST", target: `/${BUCKET}`, headers: FORM, isUnsigned: true };
+  w.upstream.once("POST", `/${BUCKET}`, answer(GONE));
+  await send(w, { ...form, body: formOf(one) });
+  expect((await w.alice.get(other)).xCache).toBe("HIT");
+  expect((await w.alice.get(one)).xCache).toBe("MISS");
+  w.upstream.once("POST", `/${BUCKET}`, answer(GONE));
+  await send(w, { ...form, body: formOf("${filename}") });
+  expect((await w.alice.get(other)).xCache).toBe("MISS");
 });
 
 test("a write nobody could deliver keeps the entry", async () => {
