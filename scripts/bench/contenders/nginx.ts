@@ -1,7 +1,8 @@
 /**
  * nginx as a cache, configured as one would for this job: one worker (one core), sendfile, open files
- * remembered, upstream connections kept, concurrent misses collapsed, buffered access log. It checks no
- * signature: clients come without, and the bucket is public.
+ * remembered, upstream connections kept, concurrent misses collapsed, buffered access log. tcp_nopush stays
+ * off: on loopback, with its segments of 64 KiB, it makes every answer of 100 KiB wait 40 ms for a delayed
+ * acknowledgement. nginx checks no signature: clients come without, and the bucket is public.
  */
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -67,7 +68,6 @@ events { worker_connections 4096; }
 http {
   access_log ${folder}/access.log combined buffer=64k flush=1s;
   sendfile on;
-  tcp_nopush on;
   tcp_nodelay on;
   keepalive_timeout 300s;
   keepalive_requests 1000000000;

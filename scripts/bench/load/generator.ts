@@ -25,6 +25,8 @@ const ERROR_SAMPLES_MAX = 5;
 const ERRORS_MAX = 1000;
 /** Longest time without any answer; a hanging server must not hang the benchmark. */
 const SILENCE_LIMIT_MS = 30_000;
+/** Longest wait for anything to happen. */
+const IDLE_NS = 100e6;
 /** How often a run looks whether the process it accompanies still lives. */
 const LOOK_EVERY_MS = 10;
 
@@ -97,7 +99,7 @@ class Generator {
 
     let lastAnswerNs = startNs;
     while (!this.#isOver) {
-      const count = this.#poller.wait(schedule?.timeoutMs() ?? 100);
+      const count = this.#poller.wait(schedule?.timeoutNs() ?? IDLE_NS);
       for (let index = 0; index < count; index += 1) {
         const connection = this.#connections[this.#poller.tokenAt(index)];
         if (connection !== undefined) this.#onReadable(connection, schedule === undefined);
@@ -322,8 +324,8 @@ class Schedule {
     return dueNs;
   }
 
-  /** How long epoll may wait; rounded down, so that the last part of a wait is spent awake. */
-  timeoutMs(): number {
-    return Math.max(0, Math.floor((this.#nextNs - Bun.nanoseconds()) / 1e6));
+  /** How long there is nothing to start. */
+  timeoutNs(): number {
+    return Math.min(IDLE_NS, Math.max(0, Math.floor(this.#nextNs - Bun.nanoseconds())));
   }
 }
