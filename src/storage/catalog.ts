@@ -477,7 +477,24 @@ export class CatalogShard {
     } catch {
       // The log is replayed at the next start instead.
     }
+    // A statement that is not finalized keeps the files open, deleted ones included.
+    for (const statement of this.#statements()) statement.finalize();
     this.#database.close();
+  }
+
+  #statements(): readonly Statement[] {
+    return [
+      this.#select,
+      this.#locate,
+      this.#move,
+      this.#insert,
+      this.#delete,
+      this.#insertName,
+      this.#deleteName,
+      this.#addTotal,
+      this.#selectBlock,
+      this.#insertBlock,
+    ];
   }
 
   #removeRow(row: RawRow, id: ObjectId | undefined): void {
