@@ -63,6 +63,8 @@ class Crashing implements AsyncDisposable {
     this.#program = await startProgram([...PROGRAM, "serve"], {
       TAG_UPSTREAM_ENDPOINT: this.upstream.url.origin,
       TAG_CACHE_DISK_PATH: join(this.folder, "cache"),
+      // Each kill leaves a segment that is closed later; small ones keep a thousand kills small.
+      TAG_CACHE_MAX_DISK_USAGE: String(256 * 1024 * 1024),
       TAG_PERSIST_LEARNED: "false",
       TAG_LOG_LEVEL: "info",
       TAG_LOG_ACCESS: "false",
