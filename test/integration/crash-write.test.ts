@@ -21,6 +21,7 @@ import { ScriptedS3 } from "../support/scripted-s3.ts";
 import { Gate, sendAnswer, ScriptedUpstream } from "../support/scripted-upstream.ts";
 
 const ROUNDS = Number(process.env["CRASH_ROUNDS"] ?? 3);
+const SEED = Number(process.env["SEED"] ?? 1);
 const LIMIT_MS = 30_000 + ROUNDS * 20_000;
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** The program that is killed: by default the source, so that a test run needs no build. */
@@ -175,7 +176,7 @@ test.each(MOMENTS)(
   "a kill %s leaves nothing stale to the next process",
   async (moment) => {
     let hits = 0;
-    await using w = await Crashing.open(MOMENTS.indexOf(moment) + 1);
+    await using w = await Crashing.open(SEED * MOMENTS.length + MOMENTS.indexOf(moment));
     await w.start();
     for (let round = 0; round < ROUNDS; round += 1) {
       const keys = Array.from({ length: OBJECTS }, (_, at) => `${round}-${at}`);
