@@ -28,7 +28,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { accept, complaints, formatBudgets, judge, parseBudgets } from "./bench/budgets.ts";
-import { freePort, NICE, Program } from "./bench/child.ts";
+import { freePort, killPrograms, NICE, Program } from "./bench/child.ts";
 import type { Server } from "./bench/contender.ts";
 import { asDirect } from "./bench/contenders/direct.ts";
 import { startNginx } from "./bench/contenders/nginx.ts";
@@ -283,6 +283,17 @@ async function main(): Promise<number> {
 
   const folder = mkdtempSync(join(tmpdir(), "tag-bench-"));
   const restorePriority = preferSession(NICE);
+  const cleanUp = () => {
+    restorePriority();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(signal, () => {
+      killPrograms();
+      cleanUp();
+      process.exit(130);
+    });
+  }
   try {
     const generator = await measureGenerator(folder, scale);
     const results = new Results(await measureAll(selected, scale, folder));
@@ -327,8 +338,7 @@ async function main(): Promise<number> {
     for (const line of fallen) console.error(`fallen: ${line}`);
     return fallen.length === 0 ? 0 : 1;
   } finally {
-    restorePriority();
-    rmSync(folder, { recursive: true, force: true });
+    cleanUp();
   }
 }
 

@@ -30,6 +30,13 @@ export const NICE = isRoot ? -10 : 0;
 /** The generator whose latencies count must not wait for others on its core. */
 export const NICE_MEASURED = isRoot ? -15 : 0;
 
+const running = new Set<Program>();
+
+/** Ends every program at once, for when the benchmark itself is ended. */
+export function killPrograms(): void {
+  for (const program of running) program.kill();
+}
+
 /** A running program. */
 export class Program {
   readonly #options: ProgramOptions;
@@ -48,6 +55,8 @@ export class Program {
       ...(onMessage === undefined ? {} : { ipc: onMessage }),
     });
     closeSync(log);
+    running.add(this);
+    void this.#child.exited.then(() => running.delete(this));
   }
 
   get pid(): number {
@@ -84,6 +93,12 @@ export class Program {
       Bun.sleep(5000).then(() => false),
     ]);
     if (hasEnded) return;
+    this.kill(pids);
+    await this.#child.exited;
+  }
+
+  /** Ends it and what it started, now. */
+  kill(pids = this.pids): void {
     for (const pid of pids) {
       try {
         process.kill(pid, "SIGKILL");
@@ -91,7 +106,6 @@ export class Program {
         // It went by itself.
       }
     }
-    await this.#child.exited;
   }
 }
 
