@@ -110,7 +110,13 @@ const SKIP_BYTES = 256 * 1024;
 const NEAR_BYTES = 1024 * 1024;
 /** How much of an object the store is asked about at a time. */
 const STRETCH_BYTES = 64 * 1024 * 1024;
-const READ_BACK_BYTES = 512 * 1024;
+/**
+ * What one reader is handed at a time. Its socket keeps a copy of what its client does not take, so
+ * the sum over all readers is bounded rather than the piece.
+ */
+const HANDED_BYTES_MAX = 512 * 1024;
+const HANDED_BYTES_MIN = 32 * 1024;
+const HANDED_BYTES_OF_ALL = 8 * 1024 * 1024;
 const FAILED_LEGS_MAX = 3;
 /**
  * With more readers than this the way to them is the narrow one: 500 readers on two cores make
@@ -241,14 +247,12 @@ export class Flight {
       if (reader.position >= Math.min(reader.end, this.#sizeBytes ?? Number.POSITIVE_INFINITY)) {
         return null;
       }
+      const handedBytes = Math.min(this.#handedBytesMax(), reader.end - reader.position);
       const inMemory = this.#inMemory(reader.position);
-      if (inMemory !== undefined) return inMemory.subarray(0, reader.end - reader.position);
+      if (inMemory !== undefined) return inMemory.subarray(0, handedBytes);
       const fill = this.#departure?.fill;
       if (fill !== undefined && fill.readableFrom(reader.position) > 0) {
-        return fill.readBack(
-          reader.position,
-          Math.min(READ_BACK_BYTES, reader.end - reader.position),
-        );
+        return fill.readBack(reader.position, handedBytes);
       }
       if (this.#error !== undefined) throw this.#error;
       if (this.#state === "ended" || !this.#isReachable(reader.position)) {
@@ -259,6 +263,11 @@ export class Flight {
       await this.#changed.promise;
       reader.isWaiting = false;
     }
+  }
+
+  #handedBytesMax(): number {
+    const share = Math.floor(HANDED_BYTES_OF_ALL / this.#readers.size);
+    return Math.min(HANDED_BYTES_MAX, Math.max(HANDED_BYTES_MIN, share));
   }
 
   /** Called by a reader that moved on or left. */
