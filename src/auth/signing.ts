@@ -88,8 +88,7 @@ export class SigningAuth implements Auth {
   }
 
   authenticate(inbound: Inbound, target: RawTarget): Principal | AuthRefusal {
-    // A preflight bears the query of the request it asks about, and so a signature of that one.
-    if (inbound.method === "OPTIONS") return { kind: "anonymous" };
+    if (inbound.method === "OPTIONS") return this.#judgePreflight(inbound, target);
     const authorization = parseAuthorization(inbound.fields, target);
     switch (authorization.kind) {
       case "signed":
@@ -116,7 +115,26 @@ export class SigningAuth implements Auth {
     }
   }
 
-  #judge(claim: SignatureClaim, inbound: Inbound, target: RawTarget): Principal | AuthRefusal {
+  /**
+   * A preflight has no credentials of its own (Fetch standard, CORS protocol), but bears the query
+   * of the request it asks about. When that one is presigned, and by a known client, upstream
+   * is asked in the client's name: whose bucket is meant may depend on it.
+   */
+  #judgePreflight(inbound: Inbound, target: RawTarget): Principal {
+    const authorization = parseAuthorization(inbound.fields, target);
+    if (authorization.kind !== "signed" || authorization.claim.form !== "presigned")
+      return ANONYMOUS;
+    const asked = askedByPreflight(inbound);
+    if (asked === undefined) return ANONYMOUS;
+    const who = this.#judge(authorization.claim, { ...asked, fields: inbound.fields }, target);
+    return isS3Error(who) ? ANONYMOUS : who;
+  }
+
+  #judge(
+    claim: SignatureClaim,
+    { method, fields }: Pick<Inbound, "method" | "fields">,
+    target: RawTarget,
+  ): Principal | AuthRefusal {
     const { accessKeyId } = claim;
     const details = { AWSAccessKeyId: accessKeyId };
     const client = this.#clients.get(accessKeyId);
@@ -135,7 +153,6 @@ export class SigningAuth implements Auth {
       return refusal("expired_request", "AccessDenied", "Request has expired");
     if (time === "skewed") return refusal("expired_request", "RequestTimeTooSkewed");
 
-    const { method, fields } = inbound;
     const key = this.#clients.keyFor(client, claim);
     if (!verifySignature(claim, { method, target, fields }, key)) {
       return refusal("signature_mismatch", "SignatureDoesNotMatch", undefined, {
@@ -192,23 +209,29 @@ export class SigningAuth implements Auth {
       return s3Error("AccessDenied");
     }
 
+    const isPreflight = inbound.method === "OPTIONS";
+    const asked = isPreflight ? askedByPreflight(inbound) : inbound;
+    if (asked === undefined) return incompletePreflight();
+
     const claim = who.kind === "valid" ? who.claim : undefined;
     const keyPath = named?.rest ?? target.path;
     const { rawTarget, address } = this.#place(bucket, keyPath);
-    const query = queryWithoutSignature(target, claim, inbound.method === "OPTIONS");
+    const query = queryWithoutSignature(target, claim, isPreflight);
     const payload = payloadFor(inbound, who);
     if (isS3Error(payload)) return payload;
     const headers = ["Host", address.authority];
     headers.push(...forwardableHeaders(inbound.fields, claim, query.hoisted));
     headers.push(...payload.headers);
-    return this.#signed(client, {
-      method: inbound.method,
+    const call = this.#signed(client, {
+      // A store that checks a preflight's signature does so for the method it asks about.
+      method: asked.method,
       rawTarget: query.rawQuery === "" ? rawTarget : `${rawTarget}?${query.rawQuery}`,
       headers,
       payloadHash: payload.payloadHash,
       body: payload.body,
       host: address.host,
     });
+    return isPreflight ? { ...call, method: inbound.method } : call;
   }
 
   /** Whether the pair's rights cover the request, whatever it is. */
@@ -305,6 +328,21 @@ export class SigningAuth implements Auth {
   restore(learned: Learned): void {
     this.#grants.restore(learned.grants);
   }
+}
+
+const ANONYMOUS: Principal = { kind: "anonymous" };
+
+/** The method a preflight asks about; undefined when it lacks what makes it one. */
+function askedByPreflight({ fields }: Inbound): { readonly method: string } | undefined {
+  const method = fields.get("access-control-request-method");
+  return method === undefined || !fields.has("origin") ? undefined : { method };
+}
+
+/** What S3 answers, whatever the bucket. */
+function incompletePreflight(): S3Error {
+  return s3Error("InvalidRequest", {
+    message: "Insufficient information. Origin and Access-Control-Request-Method headers needed.",
+  });
 }
 
 /** A form upload has its credentials in its body, where upstream judges them. */

@@ -256,18 +256,38 @@ describe("anonymous requests", () => {
     expect(forwarded(world, form).fields.get("content-length")).toBe("3");
   });
 
-  test("a preflight of a presigned request goes on without that one's signature", () => {
+  describe("a preflight of a presigned request", () => {
     const presigned = presign(
       { method: "PUT", rawTarget: "/pics/a?versionId=1", headers: HOST, expiresSeconds: 60 },
       signerFor(ANN, "eu-west-1", START_MS),
       START_MS,
     );
-    const call = forwarded(
-      worldOf(),
-      inboundOf({ method: "OPTIONS", rawTarget: presigned, headers: [...HOST, "Origin", "o"] }),
-    );
-    expect(call.rawTarget).toBe("/pics/a?versionId=1");
-    expect(call.fields.has("authorization")).toBe(false);
+    const preflight = (...headers: string[]): Inbound =>
+      inboundOf({ method: "OPTIONS", rawTarget: presigned, headers: [...HOST, ...headers] });
+    const page = ["Origin", "https://a.example"];
+
+    test("asks in the name of the one who presigned, for the method asked about", () => {
+      const call = forwarded(worldOf(), preflight(...page, "Access-Control-Request-Method", "PUT"));
+      expect(call.method).toBe("OPTIONS");
+      expect(call.rawTarget).toBe("/pics/a?versionId=1");
+      expect(verifiesUpstream({ ...call, method: "PUT" })).toBe(true);
+    });
+
+    test("asks unsigned when the signature is of another method", () => {
+      const call = forwarded(worldOf(), preflight(...page, "Access-Control-Request-Method", "GET"));
+      expect(call.rawTarget).toBe("/pics/a?versionId=1");
+      expect(call.fields.has("authorization")).toBe(false);
+    });
+
+    test.each([
+      ["no origin", ["Access-Control-Request-Method", "PUT"]],
+      ["no method", page],
+    ])("with %s is answered as S3 does", (_what, headers) => {
+      expect(forwardedOrRefused(worldOf(), preflight(...headers))).toMatchObject({
+        kind: "s3-error",
+        code: "InvalidRequest",
+      });
+    });
   });
 
   test("all of them do when that is configured, and none reads the cache by itself", () => {
