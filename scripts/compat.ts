@@ -10,6 +10,7 @@
  *     --gateway COMMAND  default `bun src/main.ts`; `dist/tag` tests the compiled program
  *     --region NAME      of the server, for the gateway's signatures (default us-east-1)
  *     --only EXPRESSION  as `pytest -k`
+ *     --reuse-direct     takes the direct results the last run left in --out
  *     --out DIR          for tables and logs (default dist/compat)
  *     --accept           writes the result into the repository: the table in
  *                        docs/s3-compatibility.md and the pass list of the dev origin
@@ -29,7 +30,7 @@ import { parsePassList, regressionsOf, renderPassList } from "./compat/pass-list
 import { replaceSection } from "./compat/section.ts";
 import type { Server } from "./compat/process.ts";
 import { existingServer, startGateway, STARTERS } from "./compat/servers.ts";
-import { runSuite, suiteRevision } from "./compat/suite.ts";
+import { parseResults, runSuite, suiteRevision } from "./compat/suite.ts";
 import type { SuiteResults, TestResult } from "./compat/suite.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -44,6 +45,7 @@ const OPTIONS = {
   gateway: { type: "string", default: `${process.execPath} ${join(ROOT, "src/main.ts")}` },
   region: { type: "string", default: "us-east-1" },
   only: { type: "string" },
+  "reuse-direct": { type: "boolean", default: false },
   out: { type: "string", default: join(ROOT, "dist/compat") },
   accept: { type: "boolean", default: false },
 } as const;
@@ -87,7 +89,9 @@ async function main(): Promise<number> {
     await using server = await startServer(values.server, folder);
     const mode = server.proxyAccess === undefined ? "signing" : "transparent";
     console.log(`${server.name}, and the gateway before it in ${mode} mode`);
-    const direct = await run("direct", server.conf, server.crashedBy);
+    const direct = values["reuse-direct"]
+      ? parseResults(await Bun.file(join(out, `${label}-direct.jsonl`)).text())
+      : await run("direct", server.conf, server.crashedBy);
     await using gateway = await startGateway(
       values.gateway.split(" "),
       server,
