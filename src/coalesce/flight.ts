@@ -118,6 +118,7 @@ const HANDED_BYTES_MAX = 512 * 1024;
 const HANDED_BYTES_MIN = 32 * 1024;
 const HANDED_BYTES_OF_ALL = 8 * 1024 * 1024;
 const FAILED_LEGS_MAX = 3;
+const LONE_WINDOW_BYTES = 1024 * 1024;
 /**
  * With more readers than this the way to them is the narrow one: 500 readers on two cores make
  * any upstream look slow, and further requests to it would bring nobody a byte sooner.
@@ -436,11 +437,10 @@ export class Flight {
     this.#land(leg);
     if (this.#state !== "open") return;
     this.#failedLegs += 1;
-    if (this.#failedLegs >= FAILED_LEGS_MAX || errorCode(error) === "upstream_stalled") {
-      this.#partsGivenUp = true;
-    }
+    // There are no further parts of a version that is gone; what is on its way still comes.
+    const isOver = ["upstream_stalled", "upstream_changed"].includes(errorCode(error) ?? "");
+    if (isOver || this.#failedLegs >= FAILED_LEGS_MAX) this.#partsGivenUp = true;
     const isComing =
-      errorCode(error) !== "upstream_changed" &&
       this.#sizeBytes !== undefined &&
       (this.#canFetchParts() || this.#assigned().covers(0, this.#sizeBytes));
     if (!isComing) {
@@ -638,10 +638,10 @@ export class Flight {
   #hasRoom(): boolean {
     const { limits, memory } = this.#seams;
     const isStored = this.#departure?.fill !== undefined && !this.#departure.fill.isBroken;
-    return memory.mayGrow(
-      this.#heldBytes,
-      isStored ? limits.windowWithFillBytes : limits.windowBytes,
-    );
+    // A lone reader shares with nobody: more than a bridge over the network would only lie there.
+    const shared = isStored ? limits.windowWithFillBytes : limits.windowBytes;
+    const windowBytes = this.#readers.size > 1 ? shared : Math.min(shared, LONE_WINDOW_BYTES);
+    return memory.mayGrow(this.#heldBytes, windowBytes);
   }
 
   /** Drops the oldest chunks that are on disk, or that no reader needs any more. */

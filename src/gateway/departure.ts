@@ -102,6 +102,12 @@ export async function departOrRelay(
     flight.decline();
     return relayAnswer(state, parts, { ...answer, headers: dressed }, xCache);
   }
+  // Once upstream is known to have another version, this one is for its readers only.
+  let isOutdated = false;
+  const outdated = () => {
+    isOutdated = true;
+    flights.detach(id, flight);
+  };
   observer.flightBegan();
   flight.depart({
     head,
@@ -112,8 +118,8 @@ export async function departOrRelay(
     missing: undefined,
     fetchesRest: fetchesRest && fill !== undefined,
     alignBytes: parts.blocks.alignBytes,
-    stillPermitted: () => parts.cache.isValid(permit),
-    fetchPart: head.etag === undefined ? undefined : partFetcher(asker, parts, head.etag),
+    stillPermitted: () => !isOutdated && parts.cache.isValid(permit),
+    fetchPart: head.etag === undefined ? undefined : partFetcher(asker, parts, head.etag, outdated),
   });
   void flight.settled.then((outcome) => observer.fillSettled(id, outcome));
   const mayBeJoined = head.isPublic || parts.auth.mayRead(asker.who, id.bucket);
@@ -239,11 +245,15 @@ function partOf(answer: UpstreamResponse): Part | undefined {
   return { head: { ...validator, headers: whole, sizeBytes }, ...range };
 }
 
-/** Fetches further parts of the version with this ETag, as the asker that opened the flight. */
+/**
+ * Fetches further parts of the version with this ETag, as the asker that opened the flight.
+ * `onChanged` is told when upstream has another one by now.
+ */
 export function partFetcher(
   state: ReadState,
   parts: Parts,
   etag: string,
+  onChanged: () => void = () => undefined,
 ): ((range: ByteRange) => Promise<ByteSource>) | undefined {
   const asker = { ...state };
   if (asker.who.kind === "unproven") return undefined;
@@ -258,9 +268,14 @@ export function partFetcher(
     }
     answer.body.close();
     const isGone = answer.status === 404 || answer.status === 412;
-    throw isGone || (part !== undefined && part.head.etag !== etag)
-      ? new GatewayError("upstream_changed", "the object changed while it was fetched in parts")
-      : new GatewayError("upstream_protocol", `a part was answered with status ${answer.status}`);
+    if (isGone || (part !== undefined && part.head.etag !== etag)) {
+      onChanged();
+      throw new GatewayError(
+        "upstream_changed",
+        "the object changed while it was fetched in parts",
+      );
+    }
+    throw new GatewayError("upstream_protocol", `a part was answered with status ${answer.status}`);
   };
 }
 

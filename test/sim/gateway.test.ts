@@ -318,6 +318,62 @@ test("upstream sends a large object once to a cold herd of many keys", async () 
   expect(store.bodyBytesSent).toBe(sizeBytes);
 });
 
+describe("what changed past the gateway", () => {
+  test("an answer of the new version is not exchanged for a flight of the old one", async () => {
+    const sizeBytes = 350 * KIB;
+    const limits = { sizeThresholdBytes: 400 * KIB, blockThresholdBytes: 400 * KIB };
+    const slow = { chunkMs: 20, chunkBytes: 4 * KIB, parallelLegs: 1 };
+    const world = new World({ seed: 1, ...slow, ...limits });
+    const { clock, store } = world;
+    world.allow("alice", true);
+    world.allow("bob", true);
+    store.change("a", NOISE.subarray(0, sizeBytes));
+    const old = world.exchange({ who: "alice", key: "a" });
+    await clock.advance(400);
+    const body = NOISE.subarray(1000, 1000 + sizeBytes);
+    store.change("a", body);
+    const fresh = await clock.run(world.exchange({ who: "bob", key: "a" }));
+    expect(fresh.body.equals(body)).toBe(true);
+    expect((await clock.run(old)).body.equals(NOISE.subarray(0, sizeBytes))).toBe(true);
+  });
+
+  test("the same bytes with other metadata are noticed when the entry expires", async () => {
+    const world = new World({ seed: 1, ttlMs: 1_000 });
+    const { clock, store } = world;
+    world.allow("alice", true);
+    store.change("a", NOISE.subarray(0, 1000));
+    const read = async () => {
+      const { fields } = await clock.run(world.exchange({ who: "alice", key: "a" }));
+      return [fields.get("x-cache"), fields.get("x-amz-meta-number"), fields.get("content-type")];
+    };
+    await read();
+    await clock.advance(5_000);
+    store.change("a", "again");
+    expect(await read()).toEqual(["REVALIDATED", "2", "application/x-version-2"]);
+    expect(await read()).toEqual(["HIT", "2", "application/x-version-2"]);
+  });
+
+  test("nobody unsigned gets a private version that signed readers are fetching", async () => {
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const world = new World({ seed, storeDelay: 1 });
+      const { clock, store, storage } = world;
+      world.allow("alice", true);
+      store.change("a", NOISE.subarray(0, 50 * KIB), true);
+      await clock.run(world.exchange({ who: undefined, key: "a" }));
+      await clock.run(world.exchange({ who: "alice", key: "a" }));
+      await clock.advance(1_000); // until it is stored
+      // The public entry turns out to be damaged while both are reading it.
+      store.change("a", NOISE.subarray(1000, 51 * KIB), false);
+      storage.loseBody({ bucket: BUCKET, key: "a" });
+      const both = [world.exchange({ who: "alice", key: "a" })];
+      await clock.advance(1);
+      both.push(world.exchange({ who: undefined, key: "a" }));
+      const [signed, unsigned] = await clock.run(Promise.all(both));
+      expect([seed, signed?.status, unsigned?.status]).toEqual([seed, 200, 403]);
+    }
+  });
+});
+
 test("a herd whose lesson does not come waits no longer than it must, and then goes alone", async () => {
   const world = new World({ seed: 1, latencyMs: 20_000, lessonTimeoutMs: 100 });
   const { clock, store } = world;
