@@ -353,6 +353,45 @@ describe("what changed past the gateway", () => {
     expect(await read()).toEqual(["HIT", "2", "application/x-version-2"]);
   });
 
+  test("a reader who insists on the newest joins no flight that began before", async () => {
+    const world = new World({ seed: 1, chunkMs: 20, chunkBytes: KIB, parallelLegs: 1 });
+    const { clock, store } = world;
+    world.allow("alice", true);
+    store.change("lesson", NOISE.subarray(0, 10));
+    await clock.run(world.exchange({ who: "alice", key: "lesson" }));
+    store.change("a", NOISE.subarray(0, 100 * KIB));
+    const old = world.exchange({ who: "alice", key: "a" });
+    await clock.advance(200);
+    const { version } = store.change("a", NOISE.subarray(1000, 2000));
+    const headers = ["Cache-Control", "no-cache"];
+    const fresh = await clock.run(world.exchange({ who: "alice", key: "a", headers }));
+    expect(fresh.fields.get("etag")).toBe(version?.etag ?? "");
+    expect((await clock.run(old)).body.length).toBe(100 * KIB);
+  });
+
+  test("whoever waited for another's revalidation is judged by what it brought", async () => {
+    const world = new World({ seed: 1, ttlMs: 1_000 });
+    const { clock, store } = world;
+    world.allow("alice", true);
+    store.change("lesson", NOISE.subarray(0, 10));
+    await clock.run(world.exchange({ who: "alice", key: "lesson" }));
+    store.change("a", NOISE.subarray(0, 1000), true);
+    await clock.run(world.exchange({ who: undefined, key: "a" }));
+    await clock.advance(5_000);
+    // The public entry has expired. Two unsigned readers wait for upstream to confirm it …
+    const held = Promise.withResolvers<void>();
+    const isUnsigned = (headers: readonly string[]) => !headers.includes("Authorization");
+    store.holdRequest = ({ headers }) => (isUnsigned(headers) ? held.promise : undefined);
+    const unsigned = [1, 2].map(() => world.exchange({ who: undefined, key: "a" }));
+    await clock.advance(200);
+    // … when it is made private, which a signed reader's revalidation does not tell.
+    store.publish("a", false);
+    expect((await clock.run(world.exchange({ who: "alice", key: "a" }))).status).toBe(200);
+    held.resolve();
+    const seen = await clock.run(Promise.all(unsigned));
+    expect(seen.map(({ status }) => status)).toEqual([403, 403]);
+  });
+
   test("nobody unsigned gets a private version that signed readers are fetching", async () => {
     for (let seed = 1; seed <= 20; seed += 1) {
       const world = new World({ seed, storeDelay: 1 });
