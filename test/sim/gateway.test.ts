@@ -394,13 +394,14 @@ describe("what changed past the gateway", () => {
 
   test("nobody unsigned gets a private version that signed readers are fetching", async () => {
     for (let seed = 1; seed <= 20; seed += 1) {
-      const world = new World({ seed, storeDelay: 1 });
+      const world = new World({ seed, storeDelay: 1, chunkMs: 30, chunkBytes: 2 * KIB });
       const { clock, store, storage } = world;
       world.allow("alice", true);
       store.change("a", NOISE.subarray(0, 50 * KIB), true);
       await clock.run(world.exchange({ who: undefined, key: "a" }));
-      await clock.run(world.exchange({ who: "alice", key: "a" }));
       await clock.advance(1_000); // until it is stored
+      await clock.run(world.exchange({ who: "alice", key: "a" }));
+      expect(storage.lookup({ bucket: BUCKET, key: "a" })?.isPublic).toBe(true);
       // The public entry turns out to be damaged while both are reading it.
       store.change("a", NOISE.subarray(1000, 51 * KIB), false);
       storage.loseBody({ bucket: BUCKET, key: "a" });
