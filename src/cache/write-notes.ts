@@ -22,6 +22,8 @@ export interface WriteNotes {
   readonly left: readonly LeftNote[];
   /** Returns when the note will survive this process; undefined when the disk refuses it. Never throws. */
   write(targets: WriteTargets): WriteNote | undefined;
+  /** Resolves when every log that was replaced so far is gone. */
+  readonly cleared: Promise<void>;
   /** Nothing is written any more. What was not erased is left to the next process. */
   close(): void;
 }
@@ -66,6 +68,8 @@ class NotesLog implements WriteNotes {
   #file: DiskFile;
   #lengthBytes = 0;
   #isClosed = false;
+  /** One after the other, oldest first: a later log settles what an earlier one noted. */
+  #removing: Promise<void> = Promise.resolve();
 
   constructor(options: WriteNotesOptions) {
     const { folder, disk } = options;
@@ -83,6 +87,10 @@ class NotesLog implements WriteNotes {
     }));
     this.#file = this.#newLog();
     for (const name of names) this.#remove(name);
+  }
+
+  get cleared(): Promise<void> {
+    return this.#removing;
   }
 
   write(targets: WriteTargets): WriteNote | undefined {
@@ -148,7 +156,7 @@ class NotesLog implements WriteNotes {
 
   #remove(name: string): void {
     const { folder, disk, onTrouble } = this.#options;
-    disk.remove(join(folder, name)).catch(onTrouble);
+    this.#removing = this.#removing.then(() => disk.remove(join(folder, name))).catch(onTrouble);
   }
 }
 

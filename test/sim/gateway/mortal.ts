@@ -105,6 +105,7 @@ export class NotesFolder {
         if (!life.isOver) this.#notes.set(number, targets);
         return { erase: () => erase(number) };
       },
+      cleared: Promise.resolve(),
       close: () => undefined,
     };
   }
