@@ -44,9 +44,57 @@ const piece = fc.constantFrom(
   ";",
   " ",
 );
-const authorizations = fc
-  .array(fc.oneof({ weight: 5, arbitrary: piece }, fc.string({ maxLength: 4 })), { maxLength: 14 })
-  .map((parts) => parts.join(""));
+/** What is right in its place more often than not, so that the others are looked at too. */
+function mostly(right: string, ...wrong: readonly string[]): fc.Arbitrary<string> {
+  return fc.oneof(
+    { weight: 8, arbitrary: fc.constant(right) },
+    { weight: 1, arbitrary: fc.oneof(fc.constantFrom(right + right, ...wrong), fc.string()) },
+  );
+}
+
+const credential = mostly(
+  "a/20260724/auto/s3/aws4_request",
+  "a/b/20260724/auto/s3/aws4_request",
+  "/20260724/auto/s3/aws4_request",
+  "a/20260725/auto/s3/aws4_request",
+  "a/20260724/auto/s3",
+);
+const signedHeaders = mostly(
+  "host;x-amz-date",
+  "host",
+  "host;x-amz-date;x-amz-meta-a",
+  "host;host;x-amz-date",
+  "x-amz-date;host",
+  "Host;x-amz-date",
+  "host;;x-amz-date",
+);
+const signature = mostly("0".repeat(64), "F".repeat(64), "0".repeat(63), "0".repeat(65));
+
+const nearAuthorizations = fc
+  .tuple(
+    mostly("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256 ", "AWS a:b"),
+    fc.shuffledSubarray(["Credential", "SignedHeaders", "Signature"], { minLength: 3 }),
+    credential,
+    signedHeaders,
+    signature,
+    mostly(",", ", ", ";", " ,\t", ",,"),
+  )
+  .map(([scheme, names, scope, signed, hash, separator]) => {
+    const values: Record<string, string> = {
+      Credential: scope,
+      SignedHeaders: signed,
+      Signature: hash,
+    };
+    return scheme + names.map((name) => `${name}=${values[name]}`).join(separator);
+  });
+const authorizations = fc.oneof(
+  nearAuthorizations,
+  fc
+    .array(fc.oneof({ weight: 5, arbitrary: piece }, fc.string({ maxLength: 4 })), {
+      maxLength: 14,
+    })
+    .map((parts) => parts.join("")),
+);
 
 const parameter = fc.oneof(
   fc.constantFrom(
@@ -65,8 +113,34 @@ const parameter = fc.oneof(
   ),
   fc.stringMatching(/^[!-~]{0,6}$/),
 );
+const nearPresigned = fc
+  .tuple(
+    mostly("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
+    credential,
+    mostly("20260724T000000Z", "20260725T000000Z", "20260724"),
+    mostly("60", "0", "-1", "604801", "1e9", "9".repeat(20)),
+    signedHeaders,
+    signature,
+  )
+  .map(([algorithm, scope, date, expires, signed, hash]) => [
+    `X-Amz-Algorithm=${algorithm}`,
+    `X-Amz-Credential=${encodeQueryComponent(scope.toWellFormed())}`,
+    `X-Amz-Date=${encodeQueryComponent(date.toWellFormed())}`,
+    `X-Amz-Expires=${encodeQueryComponent(expires.toWellFormed())}`,
+    `X-Amz-SignedHeaders=${encodeQueryComponent(signed.toWellFormed())}`,
+    `X-Amz-Signature=${hash}`,
+  ]);
+const someParameters = fc.array(parameter, { maxLength: 9 });
+const queryParameters = fc.oneof(
+  someParameters,
+  fc
+    .tuple(nearPresigned, fc.array(parameter, { maxLength: 2 }))
+    .chain(([right, more]) =>
+      fc.shuffledSubarray([...right, ...more], { minLength: right.length + more.length - 1 }),
+    ),
+);
 const targets = fc
-  .tuple(fc.stringMatching(/^[!-~]{0,8}$/), fc.array(parameter, { maxLength: 9 }))
+  .tuple(fc.stringMatching(/^[!-~]{0,8}$/), fc.oneof(someParameters, queryParameters))
   .map(([path, parameters]) => `/${path}?${parameters.join("&")}`);
 
 const latin1 = fc.string({
@@ -81,15 +155,22 @@ const fieldNames = fc.constantFrom(
   "x-amz-meta-a",
   "Cookie",
 );
-const headerLists = fc
+const someHeaders = fc
   .array(fc.tuple(fieldNames, fc.oneof(latin1, fc.constant("20260724T000000Z"))), { maxLength: 6 })
   .map((pairs) => pairs.flat());
+const headerLists = fc.oneof(
+  someHeaders,
+  fc
+    .tuple(fc.constantFrom("x-amz-meta-a", "Cookie"), latin1)
+    .map((pair) => ["Host", "localhost", "x-amz-date", "20260724T000000Z", ...pair]),
+);
 
 describe("credentials of strangers", () => {
   test(
     "never throw, however they are spelled, and are judged in bounded time",
     () => {
       const key = new SigningKey(KEY_BYTES);
+      const reached = { header: 0, query: 0 };
       fc.assert(
         fc.property(authorizations, targets, headerLists, (authorization, rawTarget, headers) => {
           const target = parseRawTarget(rawTarget);
@@ -100,6 +181,7 @@ describe("credentials of strangers", () => {
             const parsed = parseAuthorization(candidate, target);
             if (parsed.kind !== "signed") continue;
             const { claim } = parsed;
+            reached[candidate === fields ? "header" : "query"] += 1;
             expect(claim.accessKeyId).not.toBe("");
             expect(claim.signedHeaders).toContain("host");
             judgeTime(claim, NOW_MS);
@@ -112,6 +194,8 @@ describe("credentials of strangers", () => {
         }),
         effort(),
       );
+      // Credentials that are refused at first sight alone would show little.
+      expect(Math.min(reached.header, reached.query)).toBeGreaterThan(20);
     },
     FUZZ_TIMEOUT_MS,
   );
