@@ -103,11 +103,19 @@ class Race {
 
   deleteAll(keys: readonly string[]): Promise<Seen> {
     const objects = keys.flatMap((key) => {
-      const object = `<Object><Key>${key}</Key></Object>`;
+      const object = `<Object><Key>${key}</Key>${this.#someVersion(key)}</Object>`;
       return this.random.float() < 0.3 ? [object, object] : [object];
     });
     const body = new TextEncoder().encode(`<Delete>${objects.join("")}</Delete>`);
     return this.write({ method: "POST", key: "", query: "?delete", body }, keys);
+  }
+
+  /** Often none, else one the key has or had. */
+  #someVersion(key: string): string {
+    if (this.random.float() < 0.6) return "";
+    const states = this.world.store.statesOf(key);
+    const number = states[this.random.below(states.length)]?.version?.number;
+    return number === undefined ? "" : `<VersionId>${number}</VersionId>`;
   }
 
   complete(key: string, body: Uint8Array): Promise<Seen> {
@@ -152,6 +160,7 @@ const RACES: Readonly<Record<string, (race: Race) => readonly Promise<unknown>[]
     return [race.complete("a", body), race.complete("a", body), ...race.reads("a", 4)];
   },
   "a bulk deletion with failures and versions": (race) => [
+    race.put("a"), // so that there is a version below the current one
     race.deleteAll(KEYS),
     ...KEYS.flatMap((key) => race.reads(key, 2)),
   ],

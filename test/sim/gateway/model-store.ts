@@ -471,16 +471,39 @@ export class ModelStore implements UpstreamTransport {
   #deleteAll(document: string): Answer {
     const told: string[] = [];
     let results = "";
-    for (const [, name = ""] of document.matchAll(/<Key>([^<]*)<\/Key>/g)) {
+    const mentions = /<Key>([^<]*)<\/Key>(?:<VersionId>([^<]*)<\/VersionId>)?/g;
+    for (const [, name = "", version] of document.matchAll(mentions)) {
+      const what = `<Key>${name}</Key>${version === undefined ? "" : `<VersionId>${version}</VersionId>`}`;
       if (this.#options.random.float() < this.faults.bulk) {
-        results += `<Error><Key>${name}</Key><Code>AccessDenied</Code></Error>`;
-      } else {
-        told.push(`${name}=${this.change(name, undefined).index}`);
-        results += `<Deleted><Key>${name}</Key></Deleted>`;
+        results += `<Error>${what}<Code>AccessDenied</Code></Error>`;
+        continue;
       }
+      const state =
+        version === undefined ? this.change(name, undefined) : this.#uncover(name, version);
+      if (state !== undefined) told.push(`${name}=${state.index}`);
+      results += `<Deleted>${what}</Deleted>`;
     }
     const body = new TextEncoder().encode(`<DeleteResult>${results}</DeleteResult>`);
     return { status: 200, headers: ["x-sim-states", told.join(",")], body };
+  }
+
+  /** Deletes one version; when it was the current one, an earlier one is current again, or none. */
+  #uncover(key: string, number: string): KeyState | undefined {
+    const history = this.statesOf(key);
+    const last = history.at(-1);
+    if (last === undefined || String(last.version?.number) !== number) return undefined;
+    const below = history.findLast(({ version }) => version !== last.version);
+    const nowMs = this.#nowMs();
+    last.untilMs = nowMs;
+    const state: KeyState = {
+      index: history.length,
+      version: below?.version,
+      isPublic: last.isPublic,
+      sinceMs: nowMs,
+      untilMs: Number.POSITIVE_INFINITY,
+    };
+    history.push(state);
+    return state;
   }
 
   /** The first to complete an upload does it; others hear that it is done, or that there is none. */
