@@ -46,6 +46,11 @@ export function gainsOf(tests: readonly ComparedTest[]): readonly ComparedTest[]
   return tests.filter(({ direct, through }) => isLost(through, direct));
 }
 
+/** Names of the tests that do not come to the same on both sides. */
+export function differingOf(tests: readonly ComparedTest[]): readonly string[] {
+  return tests.filter(({ direct, through }) => direct !== through).map(({ name }) => name);
+}
+
 /** `610 passed, 240 failed, 3 skipped`. */
 export function tally(results: SuiteResults): string {
   const count = (outcome: Outcome) =>

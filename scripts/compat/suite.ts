@@ -38,6 +38,8 @@ export interface SuiteRun {
   readonly only?: string | undefined;
   /** Tests to leave out, as `test_s3.py::test_name`. */
   readonly without?: readonly string[];
+  /** The tests to run, by the names of results; all of the selection when undefined. */
+  readonly tests?: readonly string[] | undefined;
   /** Called after every test. */
   readonly onResult?: (result: TestResult, count: number) => void;
 }
@@ -57,7 +59,8 @@ export async function runSuite(run: SuiteRun): Promise<SuiteResults> {
   const options = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "observe"];
   const chosen = ["-m", MARK_EXPRESSION, ...(run.only === undefined ? [] : ["-k", run.only])];
   for (const name of run.without ?? []) chosen.push("--deselect", `${TEST_FOLDER}/${name}`);
-  const child = Bun.spawn([run.python, "-m", "pytest", ...options, ...chosen, ...TEST_FILES], {
+  const tests = run.tests?.map((name) => `${TEST_FOLDER}/${name}`) ?? TEST_FILES;
+  const child = Bun.spawn([run.python, "-m", "pytest", ...options, ...chosen, ...tests], {
     cwd: run.suite,
     env: suiteEnvironment(path("conf"), path("jsonl")),
     stdin: "ignore",

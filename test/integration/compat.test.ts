@@ -58,11 +58,14 @@ describe.each(["transparent", "signing"] as const)("the gateway in %s mode", (mo
 });
 
 describe("a run of the suite", () => {
-  async function runWith(script: string): Promise<ReturnType<typeof runSuite>> {
+  async function runWith(
+    script: string,
+    tests?: readonly string[],
+  ): Promise<ReturnType<typeof runSuite>> {
     const python = join(folder, "python");
     await writeFile(python, `#!/bin/sh\n${script}\n`);
     await chmod(python, 0o755);
-    const run: SuiteRun = { suite: folder, python, conf: "", folder, label: "run" };
+    const run: SuiteRun = { suite: folder, python, conf: "", folder, label: "run", tests };
     return runSuite(run);
   }
   const line = (name: string, outcome: string): string =>
@@ -78,6 +81,14 @@ describe("a run of the suite", () => {
 
   test("begins anew each time", async () => {
     expect([...(await runWith(line("c", "passed"))).keys()]).toEqual(["c"]);
+  });
+
+  test("is of the named tests alone when there are such", async () => {
+    const echo = `for last; do :; done; echo "{\\"name\\":\\"$last\\",\\"outcome\\":\\"passed\\"}" >> "$COMPAT_REPORT"`;
+    expect([...(await runWith(echo)).keys()]).toEqual(["s3tests/functional/test_s3.py"]);
+    expect([...(await runWith(echo, ["test_s3.py::test_a[1]"])).keys()]).toEqual([
+      "s3tests/functional/test_s3.py::test_a[1]",
+    ]);
   });
 
   test("that pytest itself broke off is an error with its last words", async () => {

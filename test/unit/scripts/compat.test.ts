@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import {
   compare,
+  differingOf,
   fullTable,
   lossesOf,
   summaryTable,
@@ -95,6 +96,10 @@ describe("a comparison", () => {
 
   test("calls a test lost that passes directly only, or was not reached", () => {
     expect(lossesOf(tests).map(({ name }) => name)).toEqual(["lost", "unreached"]);
+  });
+
+  test("names whatever does not come to the same on both sides", () => {
+    expect(differingOf(tests)).toEqual(["gained", "lost", "unreached"]);
   });
 
   test("says why a test did not pass, and of a lost one why it did not through the gateway", () => {
