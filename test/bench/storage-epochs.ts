@@ -1,84 +1,68 @@
 /**
- * Replays epochs of training and skewed traffic on the real engine: what docs/eviction.md
- * shows beside the simulation.
+ * The eviction policies under training and skewed traffic, through the compiled binary over
+ * HTTP: the table of docs/eviction.md.
  *
- *     bun test/bench/storage-epochs.ts [OBJECTS] [OBJECT_BYTES]
+ *     bun run build && bun test/bench/storage-epochs.ts [--objects 10000] [--bytes 65536]
+ *         [--shares 0.25,0.5,0.75,0.9] [--policies lru,fifo,auto] [--traffic shuffled,cyclic,zipf]
+ *
+ * Per case an empty cache whose cap is `share` of the body bytes of one dataset, and sixteen
+ * connections that share the requests, as the workers of a data loader do:
+ *
+ *     shuffled   eight epochs over a dataset, each in a new order, then three over another
+ *     cyclic     the same, every epoch in the same order
+ *     zipf       skewed with exponent 0.9, eleven times as many requests as there are objects
+ *
+ * Every policy sees the same requests. A hit is an answer with `X-Cache: HIT`. Ends with the
+ * bounds that issue D sets, and exits 1 when one is missed.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.ts";
-import { seededRandom } from "../../src/base/random.ts";
-import { openStorage, type PolicyName } from "../../src/storage/open.ts";
-import type { Storage } from "../../src/storage/storage.ts";
+import { parseArgs } from "node:util";
+import type { LoadPlan, LoadResult } from "../../scripts/bench/load/plan.ts";
+import { seededRandom, type Random } from "../../src/base/random.ts";
+import { BINARY, startProgram, type Program } from "../support/binary.ts";
 
-const OBJECTS = Number(process.argv[2] ?? 10_000);
-const OBJECT_BYTES = Number(process.argv[3] ?? 32 * 1024);
-const only = process.argv[4];
-
-const body = new Uint8Array(OBJECT_BYTES).fill(7);
-const random = seededRandom(7);
-
-const idOf = (set: number, object: number) => ({
-  bucket: "bench",
-  key: `set${set}/train/${object}.bin`,
+const { values } = parseArgs({
+  options: {
+    objects: { type: "string", default: "10000" },
+    bytes: { type: "string", default: String(64 * 1024) },
+    shares: { type: "string", default: "0.25,0.5,0.75,0.9" },
+    policies: { type: "string", default: "lru,fifo,auto" },
+    traffic: { type: "string", default: "shuffled,cyclic,zipf" },
+  },
 });
+const OBJECTS = Number(values.objects);
+const OBJECT_BYTES = Number(values.bytes);
+const FIRST_EPOCHS = 8;
+const SECOND_EPOCHS = 3;
+const CONNECTIONS = 16;
+const WORKER = join(import.meta.dir, "../../scripts/bench/load/worker.ts");
 
-/** One request as the gateway would make it; true for a hit. */
-async function request(storage: Storage, set: number, object: number): Promise<boolean> {
-  const id = idOf(set, object);
-  const found = storage.lookup(id);
-  if (found !== undefined) {
-    storage.touch(found);
-    return true;
-  }
-  await systemClock.sleep(1); // upstream answers: eviction has this long to make room
-  const fill = storage.beginFill({
-    meta: {
-      id,
-      sizeBytes: OBJECT_BYTES,
-      etag: '"e"',
-      lastModified: undefined,
-      headers: ["Content-Type", "application/octet-stream"],
-      storedAtMs: 0,
-      freshUntilMs: 1e15,
-      isPublic: false,
-    },
+type Traffic = "shuffled" | "cyclic" | "zipf";
+
+/** The objects of each epoch: dataset 0, then dataset 1. */
+function epochsOf(traffic: Traffic): number[][] {
+  const random = seededRandom(7);
+  const count = FIRST_EPOCHS + SECOND_EPOCHS;
+  return Array.from({ length: count }, (_, epoch) => {
+    if (traffic === "zipf") return zipf(OBJECTS, random);
+    const first = epoch < FIRST_EPOCHS ? 0 : OBJECTS;
+    const inOrder = Array.from({ length: OBJECTS }, (_none, object) => first + object);
+    return traffic === "shuffled" ? shuffled(inOrder, random) : inOrder;
   });
-  if ("refused" in fill) return false;
-  await fill.write(0, body);
-  await fill.commit(() => true);
-  fill.release();
-  return false;
 }
 
-/** Sixteen readers share the requests of one epoch. */
-async function epoch(storage: Storage, set: number, order: readonly number[]): Promise<number> {
-  let next = 0;
-  let hits = 0;
-  await Promise.all(
-    Array.from({ length: 16 }, async () => {
-      while (next < order.length) {
-        const object = order[next] ?? 0;
-        next += 1;
-        if (await request(storage, set, object)) hits += 1;
-      }
-    }),
-  );
-  return hits / order.length;
-}
-
-function shuffled(count: number): number[] {
-  const order = Array.from({ length: count }, (_, object) => object);
-  for (let at = count - 1; at > 0; at -= 1) {
+function shuffled(objects: readonly number[], random: Random): number[] {
+  const order = [...objects];
+  for (let at = order.length - 1; at > 0; at -= 1) {
     const other = random.below(at + 1);
     [order[at], order[other]] = [order[other] ?? 0, order[at] ?? 0];
   }
   return order;
 }
 
-function zipf(count: number): number[] {
+/** Draws from ranks with weight `rank ** -0.9`; ranks are spread over the names. */
+function zipf(count: number, random: Random): number[] {
   const sums: number[] = [];
   let sum = 0;
   for (let rank = 1; rank <= OBJECTS; rank += 1) sums.push((sum += rank ** -0.9));
@@ -95,36 +79,99 @@ function zipf(count: number): number[] {
   });
 }
 
-async function run(policy: PolicyName, share: number, what: "shuffled" | "cyclic" | "zipf") {
-  const path = mkdtempSync(join(tmpdir(), "tag-epochs-"));
-  const storage = await openStorage({
-    path,
-    capacityBytes: Math.floor(OBJECTS * OBJECT_BYTES * share),
-    policy,
-    shardCount: 4,
-    clock: systemClock,
-    random,
-    report: (event) => console.error(event),
+/** Asks for the objects in this order; answers the share of hits. */
+async function hitShare(gateway: Program, objects: readonly number[]): Promise<number> {
+  const plan: LoadPlan = {
+    host: "127.0.0.1",
+    port: gateway.port,
+    hostField: `127.0.0.1:${gateway.port}`,
+    credentials: undefined,
+    connections: CONNECTIONS,
+    batch: 1,
+    requests: objects.map((object) => ({
+      method: "GET",
+      rawTarget: `/bench/${OBJECT_BYTES}/set${Math.floor(object / OBJECTS)}/${object}.bin`,
+      sizeBytes: OBJECT_BYTES,
+      group: "all",
+    })),
+    pace: { kind: "closed" },
+    end: { kind: "list" },
+    readEvery: 1,
+    watchedPids: [],
+  };
+  const worker = Bun.spawn([process.execPath, WORKER], {
+    stdin: new Blob([JSON.stringify(plan)]),
+    stdout: "pipe",
+    stderr: "inherit",
   });
-  const ratios: string[] = [];
-  for (let number = 0; number < 11; number += 1) {
-    const set = what !== "zipf" && number >= 8 ? 1 : 0;
-    const order =
-      what === "zipf"
-        ? zipf(2 * OBJECTS)
-        : what === "shuffled"
-          ? shuffled(OBJECTS)
-          : Array.from({ length: OBJECTS }, (_, object) => object);
-    ratios.push((await epoch(storage, set, order)).toFixed(3));
-  }
-  console.log(`${share} ${policy.padEnd(5)} ${what.padEnd(8)} ${ratios.join(" ")}`);
-  await storage.close();
-  rmSync(path, { recursive: true, force: true });
+  const result = JSON.parse(await worker.stdout.text()) as LoadResult;
+  if (result.errors > 0) throw new Error(result.errorSamples.join("\n"));
+  return result.hitShare;
 }
 
-for (const share of [0.25, 0.5, 0.75, 0.9]) {
-  if (only !== undefined && Number(only) !== share) continue;
-  for (const policy of ["auto", "lru", "fifo"] as const) {
-    for (const what of ["shuffled", "cyclic", "zipf"] as const) await run(policy, share, what);
+/** Hit ratio of each epoch. */
+async function replay(
+  origin: Program,
+  policy: string,
+  share: number,
+  traffic: Traffic,
+): Promise<number[]> {
+  await using gateway = await startProgram([BINARY, "serve"], {
+    TAG_UPSTREAM_ENDPOINT: origin.endpoint,
+    TAG_CACHE_MAX_DISK_USAGE: String(Math.floor(OBJECTS * OBJECT_BYTES * share)),
+    TAG_CACHE_EVICTION_POLICY: policy,
+    TAG_CACHE_TTL: "24h",
+    TAG_LOG_ACCESS: "false",
+    AWS_ACCESS_KEY_ID: "tid_bench",
+    AWS_SECRET_ACCESS_KEY: "tsec_bench",
+  });
+  const ratios: number[] = [];
+  for (const objects of epochsOf(traffic)) ratios.push(await hitShare(gateway, objects));
+  return ratios;
+}
+
+/** Of shuffled and cyclic runs: epochs 2 to 8, and those after the switch. Of zipf: the second half. */
+function figuresOf(traffic: Traffic, ratios: readonly number[]) {
+  if (traffic === "zipf") return { steady: mean(ratios.slice(5)), switched: [] };
+  return { steady: mean(ratios.slice(1, FIRST_EPOCHS)), switched: ratios.slice(FIRST_EPOCHS) };
+}
+
+const mean = (all: readonly number[]): number =>
+  all.reduce((sum, value) => sum + value, 0) / all.length;
+
+const shown = (ratio: number): string => ratio.toFixed(3);
+
+await using origin = await startProgram([
+  process.execPath,
+  join(import.meta.dir, "../support/synthetic-origin.ts"),
+]);
+const zipfRatios = new Map<string, number>();
+const missed: string[] = [];
+
+console.log(`${OBJECTS} objects of ${OBJECT_BYTES} bytes; cap = share of their bytes`);
+console.log("share policy traffic  steady | epochs 1-8 | after the switch 1-3");
+for (const share of values.shares.split(",").map(Number)) {
+  for (const traffic of values.traffic.split(",") as Traffic[]) {
+    for (const policy of values.policies.split(",")) {
+      const ratios = await replay(origin, policy, share, traffic);
+      const { steady, switched } = figuresOf(traffic, ratios);
+      const before = ratios.slice(0, ratios.length - switched.length);
+      console.log(
+        `${share.toFixed(2)}  ${policy.padEnd(6)} ${traffic.padEnd(8)} ${shown(steady)}  | ` +
+          `${before.map(shown).join(" ")} | ${switched.map(shown).join(" ")}`,
+      );
+      if (traffic === "zipf") zipfRatios.set(`${share} ${policy}`, steady);
+      if (policy !== "auto" || share !== 0.5 || traffic !== "shuffled") continue;
+      if (steady < 0.45) missed.push(`auto keeps ${shown(steady)} of shuffled epochs, not 0.45`);
+      const second = switched[1] ?? 0;
+      if (second < 0.4)
+        missed.push(`auto has ${shown(second)} two epochs after a switch, not 0.40`);
+    }
+  }
+  const [auto, lru] = ["auto", "lru"].map((policy) => zipfRatios.get(`${share} ${policy}`));
+  if (auto !== undefined && lru !== undefined && auto < lru - 0.01) {
+    missed.push(`auto has ${shown(auto)} on Zipf traffic at ${share}, lru ${shown(lru)}`);
   }
 }
+for (const line of missed) console.log(`missed: ${line}`);
+if (missed.length > 0) process.exitCode = 1;
