@@ -10,6 +10,9 @@
  *     + KEY GENERATION          its commit resolved: must survive
  *     - KEY                     about to be removed
  *     0 KEY                     is removed: must not come back
+ *
+ * What the store does meanwhile on its own (eviction, sweeping, checkpoints, sealing) can be
+ * cut short just as well; so can moving records together, which is asked for now and then.
  */
 
 import { appendFileSync } from "node:fs";
@@ -29,6 +32,7 @@ const storage = await openStorage({
   clock: systemClock,
   random,
 });
+const COMPACTING = new AbortController(); // never ended by us
 note("open");
 
 /** Mostly small, some of every tier, a few large. */
@@ -47,6 +51,7 @@ async function work(worker: number): Promise<never> {
     const key = `${worker}-${random.below(60)}`;
     const id = { bucket: "crash", key };
     const draw = random.float();
+    if (draw < 0.003) void storage.compact(COMPACTING.signal);
     if (draw < 0.1) {
       note(`- ${key}`);
       storage.remove([id]);
