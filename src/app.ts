@@ -98,6 +98,7 @@ const LEGS_MAX = 8;
 /** One slow connection becomes four, which is what S3 clients themselves do for large objects. */
 const PARALLEL_LEGS = 4;
 const PARALLEL_AFTER_MS = 500;
+const CROWD_READERS = 16;
 const SLOW_CONSUMER_MS = 10_000;
 /** Fills that may be completed although nobody reads them any more. */
 const ORPHANS_MAX = 64;
@@ -491,6 +492,7 @@ function createFlights(config: Config, clock: Clock, events: Events, metrics: Me
       legsMax: LEGS_MAX,
       parallelLegs: PARALLEL_LEGS,
       parallelAfterMs: PARALLEL_AFTER_MS,
+      crowdReaders: CROWD_READERS,
       memoryBytes: maxPopulateMemoryBytes,
       orphansMax: ORPHANS_MAX,
     },

@@ -26,6 +26,7 @@ import type { ByteRange } from "../http/range.ts";
 import type { CommitOutcome, Fill } from "../storage/storage.ts";
 import type { FlightMemory } from "./flight-memory.ts";
 import { Leg } from "./leg.ts";
+import { SharedReads } from "./shared-reads.ts";
 
 /** What every reader of a flight is told about the object. */
 export interface FlightHead {
@@ -67,6 +68,12 @@ export interface FlightLimits {
   readonly parallelLegs: number;
   /** An object is fetched in parallel when it ran so long already and needs as long again. */
   readonly parallelAfterMs: number;
+  /**
+   * With more readers than this the way to them is the narrow one: 500 readers on two cores make
+   * any upstream look slow, and further requests to it would bring nobody a byte sooner. What so
+   * many read back from disk they read together.
+   */
+  readonly crowdReaders: number;
 }
 
 export interface FlightSeams {
@@ -119,11 +126,6 @@ const HANDED_BYTES_MIN = 32 * 1024;
 const HANDED_BYTES_OF_ALL = 8 * 1024 * 1024;
 const FAILED_LEGS_MAX = 3;
 const LONE_WINDOW_BYTES = 1024 * 1024;
-/**
- * With more readers than this the way to them is the narrow one: 500 readers on two cores make
- * any upstream look slow, and further requests to it would bring nobody a byte sooner.
- */
-const CROWD_READERS = 16;
 
 export class Flight {
   readonly #seams: FlightSeams;
@@ -134,6 +136,7 @@ export class Flight {
   readonly #received = new IntervalSet();
   #legs: Leg[] = [];
   #departure: Departure | undefined;
+  #sharedReads: SharedReads | undefined;
   #sizeBytes: number | undefined;
   #latencyMs = 0;
   #heldBytes = 0;
@@ -180,7 +183,7 @@ export class Flight {
 
   /** Bytes in memory for the readers of this flight. */
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#heldBytes + (this.#sharedReads?.heldBytes ?? 0);
   }
 
   /** Upstream answered with the object, or a part of it. */
@@ -253,7 +256,7 @@ export class Flight {
       if (inMemory !== undefined) return inMemory.subarray(0, handedBytes);
       const fill = this.#departure?.fill;
       if (fill !== undefined && fill.readableFrom(reader.position) > 0) {
-        return fill.readBack(reader.position, handedBytes);
+        return this.#readBack(fill, reader.position, handedBytes);
       }
       if (this.#error !== undefined) throw this.#error;
       if (this.#state === "ended" || !this.#isReachable(reader.position)) {
@@ -264,6 +267,16 @@ export class Flight {
       await this.#changed.promise;
       reader.isWaiting = false;
     }
+  }
+
+  #readBack(fill: Fill, at: number, limitBytes: number): Uint8Array | Promise<Uint8Array> {
+    if (!this.#isCrowd()) return fill.readBack(at, limitBytes);
+    this.#sharedReads ??= new SharedReads(fill, this.#seams.memory);
+    return this.#sharedReads.read(at, limitBytes, this.#sizeBytes);
+  }
+
+  #isCrowd(): boolean {
+    return this.#readers.size > this.#seams.limits.crowdReaders;
   }
 
   #handedBytesMax(): number {
@@ -378,7 +391,7 @@ export class Flight {
     // Not the time since then: slow readers, the disk or a busy processor are not the line.
     const { waitedMs } = leg;
     if (waitedMs < parallelAfterMs || parallelLegs < 2) return;
-    if (this.#readers.size > CROWD_READERS) return;
+    if (this.#isCrowd()) return;
     const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * waitedMs;
     if (leftMs < Math.max(parallelAfterMs, this.#latencyMs * 4)) return;
     this.#isParallel = true;
@@ -726,6 +739,7 @@ export class Flight {
     this.#seams.memory.give(this.#heldBytes);
     this.#heldBytes = 0;
     this.#legs = [];
+    this.#sharedReads?.close();
     this.#departure?.fill?.release();
   }
 

@@ -109,6 +109,7 @@ test.each(seeds(100))(
         legsMax: 4,
         parallelLegs: random.float() < 0.5 ? 3 : 1,
         parallelAfterMs: 200,
+        crowdReaders: random.float() < 0.5 ? 1 : 16,
         memoryBytes: 256 * KIB,
         orphansMax: 2,
       },

@@ -153,6 +153,7 @@ async function simulate(seed: number): Promise<{ world: World; seen: Seen[] }> {
     sizeThresholdBytes: (draw.float() < 0.5 ? 200 : 600) * KIB,
     warmOnWrite: traits.warmsOnWrite,
     parallelLegs: traits.parallelLegs,
+    crowdReaders: seed % 2 === 0 ? 1 : 16,
   });
   const { clock, random, store } = world;
   const judge = new Judge(world);

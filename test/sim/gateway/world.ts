@@ -46,6 +46,8 @@ export interface WorldOptions {
   readonly isCacheEnabled?: boolean;
   /** Upstream connections for one slow object; 1: never more. */
   readonly parallelLegs?: number;
+  /** With more readers than this, reads from disk are shared. */
+  readonly crowdReaders?: number;
   readonly warmOnWrite?: boolean;
   /** Ranges of objects from this size on do not fetch the rest. */
   readonly blockThresholdBytes?: number;
@@ -125,6 +127,7 @@ export class World implements Surroundings {
       isCacheEnabled: true,
       storeDelay: 0,
       parallelLegs: 3,
+      crowdReaders: 16,
       warmOnWrite: false,
       blockThresholdBytes: 100 * KIB,
       ...given,
@@ -161,6 +164,7 @@ export class World implements Surroundings {
         legsMax: 4,
         parallelLegs: options.parallelLegs,
         parallelAfterMs: 100,
+        crowdReaders: options.crowdReaders,
         memoryBytes: 256 * KIB,
         orphansMax: 2,
       },

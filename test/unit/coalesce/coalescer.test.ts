@@ -24,6 +24,7 @@ function createCoalescer(orphansMax = 2) {
       legsMax: 2,
       parallelLegs: 1,
       parallelAfterMs: 1_000,
+      crowdReaders: 16,
       memoryBytes: 4096,
       orphansMax,
     },
