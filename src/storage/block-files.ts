@@ -240,7 +240,6 @@ export class BlockFiles {
   readonly #disk: Disk;
   readonly #folder: string;
   readonly #open: OpenFiles;
-  readonly #madeFolders = new Set<number>();
 
   constructor(disk: Disk, folder: string, open: OpenFiles) {
     this.#disk = disk;
@@ -255,10 +254,8 @@ export class BlockFiles {
 
   /** Where a fill of this body writes. `isNew` makes the files; else existing ones are added to. */
   target(layout: FileLayout, isNew: boolean, reserve: Reserve): FileTarget {
-    if (!this.#madeFolders.has(layout.shard)) {
-      this.#disk.makeFolder(join(this.#folder, shardName(layout.shard)));
-      this.#madeFolders.add(layout.shard);
-    }
+    // Each time, because somebody may have deleted it; next to the body it costs nothing.
+    this.#disk.makeFolder(join(this.#folder, shardName(layout.shard)));
     return new FileTarget(layout, reserve, (chunk) => {
       const path = this.pathOf(layout, chunk);
       const exists = !isNew && this.#disk.exists(path);

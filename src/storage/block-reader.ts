@@ -20,7 +20,13 @@ const SMALL_BYTES = 256 * 1024;
 const CHECK_BYTES = 1024 * 1024;
 
 /** The bytes, or why there are none. */
-export type FileRead = StoredBody | "missing" | "damaged";
+export type FileRead = StoredBody | "missing" | "damaged" | Unreadable;
+
+/** The file could not be opened or read; whether that is its own fault, the error says. */
+export interface Unreadable {
+  readonly kind: "unreadable";
+  readonly error: unknown;
+}
 
 export class FileReader {
   readonly #files: BlockFiles;
@@ -31,7 +37,7 @@ export class FileReader {
 
   /**
    * The bytes `[start, end)` of a body, not empty. Synchronous when all of them were
-   * checked before. Rejects never; a file that cannot be opened or read is damage.
+   * checked before. Rejects never.
    */
   read(body: FileBody, range: ByteRange): FileRead | Promise<FileRead> {
     const { blockBytes } = body.layout;
@@ -82,8 +88,8 @@ export class FileReader {
         }
       }
       return this.#handOut(body, range);
-    } catch {
-      return "damaged";
+    } catch (error) {
+      return { kind: "unreadable", error };
     } finally {
       target.close();
     }
@@ -97,8 +103,8 @@ export class FileReader {
         return { kind: "file", file: this.#slice(body, range) };
       }
       return { kind: "stream", source: this.#stream(body, range) };
-    } catch {
-      return "damaged";
+    } catch (error) {
+      return { kind: "unreadable", error };
     }
   }
 

@@ -14,7 +14,7 @@
 
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import type { Disk } from "../base/disk.ts";
+import { errnoOf, type Disk } from "../base/disk.ts";
 import { LruMap } from "../base/lru.ts";
 import type { Random } from "../base/random.ts";
 import { Tasks } from "../base/tasks.ts";
@@ -32,7 +32,7 @@ import { Evictor, type CompactReport } from "./evictor.ts";
 import { FileUnits } from "./file-units.ts";
 import { FillMemory } from "./fill.ts";
 import { decodeHead } from "./head.ts";
-import { DiskHealth } from "./health.ts";
+import { DiskHealth, isOutOfResources } from "./health.ts";
 import { Heat, heatSlotsFor } from "./heat.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { Identity } from "./identity.ts";
@@ -44,7 +44,7 @@ import { Publisher } from "./publisher.ts";
 import { recover } from "./recovery.ts";
 import { SegmentReader, type MemoryTier } from "./segment-reader.ts";
 import { RecordWriter } from "./segment-writer.ts";
-import { nameOf, Segments } from "./segments.ts";
+import { nameOf, type Segment, Segments } from "./segments.ts";
 import { Space } from "./space.ts";
 import type {
   Fill,
@@ -429,11 +429,16 @@ export class Engine implements DiskStorage {
 
   /** What a read means for its entry: bytes, or a miss, or a miss that is somebody's fault. */
   #judge(entry: Entry, read: FileRead): StoredBody | undefined {
-    if (typeof read !== "string") return read;
+    if (typeof read !== "string" && read.kind !== "unreadable") return read;
     const isIncomplete = entry.place.kind === "file" && !entry.place.body.isComplete;
     if (read === "missing" && isIncomplete) return undefined;
     // An evicted or removed entry lost its file under the read: a plain miss.
     if (entry.isGone || this.#entries.current(entry) === undefined) return undefined;
+    if (typeof read !== "string") {
+      const { place } = entry;
+      const segment = place.kind === "segment" ? place.location?.segment : undefined;
+      if (this.#mayBeReadLater(read.error, segment)) return undefined;
+    }
     this.#damage(`the body of ${entry.name} is not what was written`, undefined);
     this.#entries.remove([entry.id]);
     return undefined;
@@ -468,7 +473,7 @@ export class Engine implements DiskStorage {
       const segment = this.#segments.get(row.place);
       if (segment === undefined) return "gone";
       const record = this.#openRecord({ segment, offset: row.offset }, row);
-      if (record === undefined) return undefined;
+      if (record === undefined || record === "gone") return record;
       return { meta: inRow ?? record.meta, parts: { ...common, place: record.place } };
     }
     if (tier === undefined || inRow === undefined) return undefined;
@@ -484,12 +489,28 @@ export class Engine implements DiskStorage {
   #openRecord(
     location: Parameters<SegmentReader["open"]>[0],
     row: CatalogRow,
-  ): ReturnType<SegmentReader["open"]> {
+  ): ReturnType<SegmentReader["open"]> | "gone" {
     try {
       return this.#segmentReader.open(location, row, row.disk);
-    } catch {
-      return undefined; // a segment that cannot be read is as good as damaged
+    } catch (error) {
+      return this.#mayBeReadLater(error, location.segment) ? "gone" : undefined;
     }
+  }
+
+  /**
+   * What a failed read says of more than its entry: a process out of descriptors leaves the
+   * entry as it is, true; of a segment that somebody deleted every entry is gone.
+   */
+  #mayBeReadLater(error: unknown, segment: Segment | undefined): boolean {
+    if (isOutOfResources(error)) {
+      this.#diskFailed(error);
+      return true;
+    }
+    if (segment !== undefined && errnoOf(error) === "ENOENT" && !segment.isDead) {
+      this.#damage(`the segment ${segment.path} was deleted by somebody else`, error);
+      this.#segments.lose(segment);
+    }
+    return false;
   }
 
   #fileBodyOf(row: CatalogRow, identity: Identity): FileBody {

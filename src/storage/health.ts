@@ -81,6 +81,12 @@ export class DiskHealth {
   }
 }
 
+/** True for what a process runs out of: the file that could not be read is as good as before. */
+export function isOutOfResources(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === "EMFILE" || errno === "ENFILE" || errno === "ENOMEM";
+}
+
 function sqliteCode(error: unknown): string | undefined {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
     const code = (at as { code?: unknown }).code;

@@ -152,8 +152,8 @@ export class SegmentReader {
     let open: OpenFile;
     try {
       open = this.#files.acquire(location.segment.path);
-    } catch {
-      return "damaged";
+    } catch (error) {
+      return { kind: "unreadable", error };
     }
     const bodyStart = location.offset + HEADER_BYTES + header.headLength;
     if (header.bodyLength <= SYNC_BYTES) return this.#readSmall(open, place, bodyStart, range);
@@ -168,8 +168,8 @@ export class SegmentReader {
       if (Bun.hash.crc32(body) !== header.bodyCrc) return "damaged";
       this.remember(header.version, body);
       return bytes(body.subarray(range.start, range.end));
-    } catch {
-      return "damaged";
+    } catch (error) {
+      return { kind: "unreadable", error };
     } finally {
       open.release();
     }
@@ -193,9 +193,9 @@ export class SegmentReader {
         return slice(open, bodyStart, range);
       }
       return this.#check(open, place, bodyStart, range, crcs);
-    } catch {
+    } catch (error) {
       open.release();
-      return "damaged";
+      return { kind: "unreadable", error };
     }
   }
 
@@ -229,8 +229,8 @@ export class SegmentReader {
       }
       isHandedOn = true;
       return slice(open, bodyStart, range);
-    } catch {
-      return "damaged";
+    } catch (error) {
+      return { kind: "unreadable", error };
     } finally {
       if (!isHandedOn) open.release();
     }

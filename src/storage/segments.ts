@@ -193,6 +193,7 @@ export class Segments {
   /** Forgets a segment: its rows are misses from here on. Its file goes, readers keep their bytes. */
   async drop(segment: Segment): Promise<void> {
     const { space, files, disk } = this.#options;
+    if (segment.isDead) return;
     segment.isDead = true;
     this.#segments.delete(segment.id);
     space.segmentBytes -= segment.fileBytes;
@@ -203,6 +204,14 @@ export class Segments {
     } finally {
       space.unlinkingBytes -= segment.fileBytes;
     }
+  }
+
+  /** Forgets a segment whose file somebody else deleted; nothing is added to it any more. */
+  lose(segment: Segment): void {
+    if (segment === this.#fresh) this.#fresh = undefined;
+    if (segment === this.#kept) this.#kept = undefined;
+    void this.drop(segment).catch(this.#options.onFailure);
+    this.#sealWhenIdle(segment);
   }
 
   /** The records of a sealed segment, from its footer or, without a good one, by looking for them. */
@@ -269,6 +278,7 @@ export class Segments {
     const nonce = random.bytes(6).reduce((number, byte) => number * 256 + byte, 0);
     const name = { id: nextStamp(), nonce, isKept };
     const segment = new Segment(name, join(folder, formatSegmentName(name)));
+    disk.makeFolder(folder); // somebody may have deleted it
     const file = disk.open(segment.path, "create");
     try {
       file.preallocate(segmentBytes);
@@ -298,6 +308,11 @@ export class Segments {
     const { file, footer, cursor } = segment;
     if (file === undefined || footer === undefined || cursor === undefined) return;
     segment.cursor = undefined;
+    if (segment.isDead) {
+      segment.file = undefined;
+      file.close();
+      return;
+    }
     try {
       if (footer.count === 0) {
         // Nothing was ever published here.
