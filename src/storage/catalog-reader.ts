@@ -11,14 +11,14 @@ import { GatewayError } from "../base/errors.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";
 import { chunkPath } from "./block-files.ts";
-import { FLAG_COMPLETE, TIERS } from "./catalog.ts";
-import { databaseBytes, readStateOf, type StoreState } from "./control.ts";
+import { FLAG_COMPLETE, FLAG_PINNED, PINNED_TOTAL, TIERS } from "./catalog.ts";
+import { databaseBytes, readPinsOf, readStateOf, type StoreState } from "./control.ts";
 import { decodeHead } from "./head.ts";
 import { identityOf } from "./identity.ts";
 import { readOwner, type Owner } from "./lock.ts";
 import { Scrub, type CheckedEntry } from "./scrub.ts";
 import { decodeHeader, HEADER_BYTES, parseSegmentName } from "./segment-format.ts";
-import type { ObjectMeta, Tier } from "./storage.ts";
+import type { ObjectMeta, Pin, Tier } from "./storage.ts";
 
 export interface TierSummary {
   readonly tier: Tier;
@@ -34,11 +34,16 @@ export interface BucketSummary {
   readonly entries: number;
   readonly logicalBytes: number;
   readonly diskBytes: number;
+  /** Of these, what is pinned. */
+  readonly pinnedEntries: number;
+  readonly pinnedBytes: number;
 }
 
 export interface StoreSummary {
   readonly tiers: readonly TierSummary[];
   readonly buckets: readonly BucketSummary[];
+  /** What is not to be evicted, by bucket and prefix. */
+  readonly pins: readonly Pin[];
   /** Bytes on disk: bodies and catalog. */
   readonly physicalBytes: number;
   /** The cap the store was last opened with; undefined when it never was. */
@@ -62,6 +67,8 @@ export interface InspectedEntry {
   readonly tier: Tier;
   readonly version: number;
   readonly isComplete: boolean;
+  /** Eviction passes it by. */
+  readonly isPinned: boolean;
   /** Bytes it takes on the volume outside of the catalog. */
   readonly diskBytes: number;
   /** The parts of the body that are stored, in order and not adjacent. */
@@ -75,6 +82,8 @@ export interface ListedEntry {
   readonly tier: Tier;
   readonly version: number;
   readonly isComplete: boolean;
+  /** Eviction passes it by. */
+  readonly isPinned: boolean;
   /** Bytes it takes on the volume outside of the catalog. */
   readonly diskBytes: number;
 }
@@ -142,6 +151,7 @@ class Reader implements CatalogReader {
       TIERS.map((tier) => [tier, { entries: 0, logicalBytes: 0, diskBytes: 0 }]),
     );
     const buckets = new Map<string, Sums>();
+    const pinned = new Map<string, Sums>();
     const segments = this.#segmentFiles();
     let physicalBytes = databaseBytes(join(this.#folder, "control.db")) + segments.sizeBytes;
     let unreadableShards = 0;
@@ -149,6 +159,10 @@ class Reader implements CatalogReader {
       physicalBytes += databaseBytes(shard.filename);
       try {
         for (const { name, tier: index, entries, bytes, disk } of totalsOf(shard)) {
+          if (index === PINNED_TOTAL) {
+            addTo(pinned, name, entries, bytes, disk);
+            continue;
+          }
           const tier = TIERS[index] ?? "inline";
           if (tier === "file") physicalBytes += disk;
           addTo(tiers, tier, entries, bytes, disk);
@@ -160,7 +174,13 @@ class Reader implements CatalogReader {
     }
     return {
       tiers: [...tiers].map(([tier, sums]) => ({ tier, ...sums })),
-      buckets: [...buckets].map(([bucket, sums]) => ({ bucket, ...sums })),
+      buckets: [...buckets].map(([bucket, sums]) => ({
+        bucket,
+        ...sums,
+        pinnedEntries: pinned.get(bucket)?.entries ?? 0,
+        pinnedBytes: pinned.get(bucket)?.diskBytes ?? 0,
+      })),
+      pins: this.#pins(),
       physicalBytes,
       capacityBytes: this.#state.capacityBytes > 0 ? this.#state.capacityBytes : undefined,
       counters: this.#counters(),
@@ -168,6 +188,12 @@ class Reader implements CatalogReader {
       owner: readOwner(this.#folder),
       unreadableShards,
     };
+  }
+
+  #pins(): Pin[] {
+    return readPinsOf(this.#control)
+      .filter(({ state }) => state !== "unpinning")
+      .map(({ bucket, prefix, origin }) => ({ bucket, prefix, origin }));
   }
 
   #counters(): Map<string, number> {
@@ -243,6 +269,7 @@ class Reader implements CatalogReader {
         tier,
         version: row.version,
         isComplete: (row.flags & FLAG_COMPLETE) !== 0,
+        isPinned: (row.flags & FLAG_PINNED) !== 0,
         diskBytes: row.disk,
       };
     }
@@ -263,6 +290,7 @@ class Reader implements CatalogReader {
       tier: TIERS[row.tier] ?? "inline",
       version: row.version,
       isComplete: (row.flags & FLAG_COMPLETE) !== 0,
+      isPinned: (row.flags & FLAG_PINNED) !== 0,
       diskBytes: row.disk,
       present: this.#scrub.present(identity.shard, identity.h) ?? [
         { start: 0, end: meta.sizeBytes },

@@ -55,7 +55,7 @@ export interface RowPlace {
   readonly offset: number;
 }
 
-/** What the recount at start looks at. */
+/** A row as far as eviction needs it. */
 export interface PlacedRow {
   readonly h: number;
   readonly h2: number;
@@ -64,13 +64,19 @@ export interface PlacedRow {
   readonly grp: number;
   readonly place: number;
   readonly disk: number;
+  readonly flags: number;
 }
 
+/** Every byte of the body is stored. */
 export const FLAG_COMPLETE = 1;
+/** Eviction passes the body by, see pins.ts. */
+export const FLAG_PINNED = 2;
 
 const PAGE_BYTES = 4096;
 
 export const TIERS: readonly Tier[] = ["inline", "segment", "file"];
+/** Where `total` counts the pinned rows of all tiers once more. */
+export const PINNED_TOTAL = 3;
 
 export interface TierTotal {
   entries: number;
@@ -165,6 +171,20 @@ export class Catalog {
     return sum;
   }
 
+  /** What is pinned, over all tiers and shards, a running transaction included. */
+  pinned(): TierTotal {
+    const sum = emptyTotal();
+    for (const shard of this.#shards) addTotal(sum, shard.pinned());
+    return sum;
+  }
+
+  /** Bytes a bucket takes: bodies on the volume, and rows of the inline tier. */
+  bucketBytes(bucket: string): number {
+    let sizeBytes = 0;
+    for (const shard of this.#shards) sizeBytes += shard.bucketBytes(bucket);
+    return sizeBytes;
+  }
+
   /** Bytes the shard files and their logs take. */
   fileBytes(): number {
     let sizeBytes = 0;
@@ -210,12 +230,16 @@ export class CatalogShard {
   readonly path: string;
   /** Kept beside the `total` table, which changes in the same transactions. */
   readonly totals = emptyTotals();
+  readonly #pinned = emptyTotal();
+  /** Bytes by bucket id. */
+  readonly #bucketBytes = new Map<number, number>();
   readonly #database: Database;
   readonly #onDamage: CatalogOptions["onDamage"];
   readonly #bucketIds = new Map<string, number>();
   readonly #select: Statement<RawRow, [number]>;
-  readonly #locate: Statement<RowPlace & { version: number }, [number]>;
+  readonly #locate: Statement<RowPlace & { version: number; flags: number }, [number]>;
   readonly #move: Statement;
+  readonly #flag: Statement;
   readonly #insert: Statement;
   readonly #delete: Statement;
   readonly #insertName: Statement;
@@ -247,9 +271,10 @@ export class CatalogShard {
       const prepare = (sql: string): Statement => this.#database.prepare(sql);
       this.#select = this.#database.prepare("SELECT * FROM object WHERE h = ?");
       this.#locate = this.#database.prepare(
-        "SELECT version, place, offset FROM object WHERE h = ?",
+        "SELECT version, place, offset, flags FROM object WHERE h = ?",
       );
       this.#move = prepare("UPDATE object SET place = ?, offset = ?, crc = ? WHERE h = ?");
+      this.#flag = prepare("UPDATE object SET flags = ?, crc = ? WHERE h = ?");
       this.#insert = prepare(
         "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       );
@@ -300,12 +325,28 @@ export class CatalogShard {
         })
         .immediate();
     } catch (error) {
+      this.#deltas.clear();
       this.#loadBuckets(); // an id given out in the failed transaction names nothing
       throw error;
     }
     // Only now is it true: a rolled-back transaction leaves the sums alone.
-    for (const [slot, delta] of this.#deltas) addTotal(this.#totalOf(slot % 4), delta);
+    for (const [slot, delta] of this.#deltas) this.#book(slot, delta);
+    this.#deltas.clear();
     return result;
+  }
+
+  /** What is pinned here, a running transaction included. */
+  pinned(): TierTotal {
+    const sum = { ...this.#pinned };
+    for (const [slot, delta] of this.#deltas) {
+      if (slot % 4 === PINNED_TOTAL) addTotal(sum, delta);
+    }
+    return sum;
+  }
+
+  bucketBytes(bucket: string): number {
+    const id = this.#bucketIds.get(bucket);
+    return id === undefined ? 0 : (this.#bucketBytes.get(id) ?? 0);
   }
 
   /** Makes `row` the row of `id`; call within `transact`. Returns the one it replaces. */
@@ -394,6 +435,39 @@ export class CatalogShard {
     return row?.version === entry.version && row.place === place && row.offset === offset;
   }
 
+  /** True when the row of `entry` names exactly this place and is pinned. */
+  isPinnedAt(entry: RowKey, place: number, offset: number): boolean {
+    const row = this.#locate.get(entry.h);
+    return (
+      row?.version === entry.version &&
+      row.place === place &&
+      row.offset === offset &&
+      (row.flags & FLAG_PINNED) !== 0
+    );
+  }
+
+  /**
+   * Pins the row `h` of a bucket or not, as `judge` says; call within `transact`. Returns the row
+   * as it is then, or undefined when there is none.
+   */
+  judgePin(
+    bucket: string,
+    h: number,
+    judge: (row: CatalogRow) => boolean,
+  ): { row: PlacedRow; isPinned: boolean; hasChanged: boolean } | undefined {
+    const row = this.#select.get(h);
+    if (row === null || row.bucket !== this.#bucketIds.get(bucket)) return undefined;
+    if (row.crc !== rowCrc(row)) return undefined; // a reader will find it, and drop it
+    const isPinned = judge(row);
+    const hasChanged = isPinned !== ((row.flags & FLAG_PINNED) !== 0);
+    if (!hasChanged) return { row, isPinned, hasChanged };
+    const judged = { ...row, flags: row.flags ^ FLAG_PINNED };
+    this.#flag.run(judged.flags, rowCrc(judged), h);
+    this.#count(row, -1);
+    this.#count(judged, 1);
+    return { row: judged, isPinned, hasChanged };
+  }
+
   /** Lets the row of `entry` name another place, if it names `from`; call within `transact`. */
   move(entry: RowKey, from: RowPlace, to: RowPlace): boolean {
     const row = this.#select.get(entry.h);
@@ -429,7 +503,7 @@ export class CatalogShard {
   placesAfter(afterH: number, limit: number): PlacedRow[] {
     return this.#database
       .query<PlacedRow, [number, number]>(
-        "SELECT h, h2, version, tier, grp, place, disk FROM object WHERE h > ? ORDER BY h LIMIT ?",
+        "SELECT h, h2, version, tier, grp, place, disk, flags FROM object WHERE h > ? ORDER BY h LIMIT ?",
       )
       .all(afterH, limit);
   }
@@ -487,6 +561,7 @@ export class CatalogShard {
       this.#select,
       this.#locate,
       this.#move,
+      this.#flag,
       this.#insert,
       this.#delete,
       this.#insertName,
@@ -511,7 +586,12 @@ export class CatalogShard {
   }
 
   #count(row: RawRow, sign: 1 | -1): void {
-    const slot = row.bucket * 4 + row.tier;
+    this.#countAs(row.tier, row, sign);
+    if ((row.flags & FLAG_PINNED) !== 0) this.#countAs(PINNED_TOTAL, row, sign);
+  }
+
+  #countAs(tier: number, row: RawRow, sign: 1 | -1): void {
+    const slot = row.bucket * 4 + tier;
     let delta = this.#deltas.get(slot);
     if (delta === undefined) {
       delta = { entries: 0, bytes: 0, disk: 0 };
@@ -522,8 +602,15 @@ export class CatalogShard {
     delta.disk += sign * row.disk;
   }
 
-  #totalOf(tier: number): TierTotal {
-    return this.totals[TIERS[tier] ?? "inline"];
+  #book(slot: number, delta: TierTotal): void {
+    const bucket = Math.floor(slot / 4);
+    const tier = slot % 4;
+    if (tier === PINNED_TOTAL) {
+      addTotal(this.#pinned, delta);
+      return;
+    }
+    addTotal(this.totals[TIERS[tier] ?? "inline"], delta);
+    this.#bucketBytes.set(bucket, (this.#bucketBytes.get(bucket) ?? 0) + delta.disk);
   }
 
   #bucketId(name: string): number {
@@ -549,17 +636,23 @@ export class CatalogShard {
   #load(): void {
     this.#loadBuckets();
     const totals = this.#database
-      .query<TierTotal & { tier: number }, []>("SELECT tier, entries, bytes, disk FROM total")
+      .query<TierTotal & { bucket: number; tier: number }, []>(
+        "SELECT bucket, tier, entries, bytes, disk FROM total",
+      )
       .all();
-    for (const total of totals) addTotal(this.#totalOf(total.tier), total);
+    for (const total of totals) this.#book(total.bucket * 4 + total.tier, total);
   }
+}
+
+function emptyTotal(): TierTotal {
+  return { entries: 0, bytes: 0, disk: 0 };
 }
 
 function emptyTotals(): Record<Tier, TierTotal> {
   return {
-    inline: { entries: 0, bytes: 0, disk: 0 },
-    segment: { entries: 0, bytes: 0, disk: 0 },
-    file: { entries: 0, bytes: 0, disk: 0 },
+    inline: emptyTotal(),
+    segment: emptyTotal(),
+    file: emptyTotal(),
   };
 }
 

@@ -19,6 +19,7 @@ import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
 import { CONTROL_MIGRATIONS, FORMAT, migrate, SchemaUnknown } from "./migrations.ts";
+import type { Pin } from "./storage.ts";
 
 /** How the previous run ended. `power-loss` also stands for "cannot tell". */
 export type PreviousEnd = "fresh" | "clean" | "crash" | "power-loss";
@@ -41,6 +42,12 @@ export interface StoreState {
   readonly capacityBytes: number;
   /** The cap chosen at the first opening when none was configured. */
   readonly defaultCapacityBytes?: number;
+}
+
+/** A pin as it is kept: see pins.ts. */
+export interface StoredPin extends Pin {
+  /** `pinning` and `unpinning`: some rows are not marked accordingly yet. */
+  readonly state: "pinning" | "pinned" | "unpinning";
 }
 
 export interface ControlOptions {
@@ -133,6 +140,27 @@ export class Control {
     })();
   }
 
+  /** What is pinned, or on its way to be or not to be. */
+  pins(): StoredPin[] {
+    return readPinsOf(this.#database);
+  }
+
+  /** Durably. */
+  savePin(pin: StoredPin): void {
+    this.#database
+      .query(
+        "INSERT INTO pin VALUES (?, ?, ?, ?) " +
+          "ON CONFLICT(bucket, prefix, origin) DO UPDATE SET state = excluded.state",
+      )
+      .run(pin.bucket, pin.prefix, pin.origin, pin.state);
+  }
+
+  deletePin(pin: Pin): void {
+    this.#database
+      .query("DELETE FROM pin WHERE bucket = ? AND prefix = ? AND origin = ?")
+      .run(pin.bucket, pin.prefix, pin.origin);
+  }
+
   /** Bytes the database and its log take. */
   fileBytes(): number {
     return databaseBytes(this.#database.filename);
@@ -168,6 +196,17 @@ export function readStateOf(control: Database): StoreState | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The pins of a store that somebody else may have open; none in one of an older format. */
+export function readPinsOf(control: Database): StoredPin[] {
+  const hasTable = control
+    .query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'pin'")
+    .get();
+  if (hasTable === null) return [];
+  return control
+    .query<StoredPin, []>("SELECT bucket, prefix, origin, state FROM pin ORDER BY bucket, prefix")
+    .all();
 }
 
 /** The kernel's name for this boot; undefined where there is none (then every crash counts as power loss). */

@@ -23,7 +23,14 @@ import type { ObjectId } from "../s3/object-id.ts";
 import { BlockFiles, FileBody, type FileLayout } from "./block-files.ts";
 import { FileReader, type FileRead } from "./block-reader.ts";
 import { BackgroundBudget } from "./budget.ts";
-import { Catalog, FLAG_COMPLETE, TIERS, type CatalogRow } from "./catalog.ts";
+import {
+  Catalog,
+  FLAG_COMPLETE,
+  FLAG_PINNED,
+  TIERS,
+  type CatalogRow,
+  type PlacedRow,
+} from "./catalog.ts";
 import { LocalCommitter, type Committer } from "./committer.ts";
 import type { Control } from "./control.ts";
 import { Entries } from "./entries.ts";
@@ -39,6 +46,7 @@ import type { Identity } from "./identity.ts";
 import { Intake } from "./intake.ts";
 import type { StoreLock } from "./lock.ts";
 import { OpenFiles } from "./open-files.ts";
+import { Pins } from "./pins.ts";
 import { createPolicy, type EvictionPolicy, type PolicyName } from "./policy.ts";
 import { Publisher } from "./publisher.ts";
 import { recover } from "./recovery.ts";
@@ -51,6 +59,9 @@ import type {
   FillRefusal,
   FillRequest,
   ObjectMeta,
+  PinFigures,
+  Pinning,
+  PinReport,
   Refreshment,
   Storage,
   StorageStats,
@@ -62,10 +73,12 @@ import type {
 export type StorageEvent =
   | { readonly kind: "damage"; readonly what: string; readonly cause: unknown }
   | { readonly kind: "degraded"; readonly because: string }
-  | { readonly kind: "recovered" };
+  | { readonly kind: "recovered" }
+  /** Pinned bodies have reached their bound; more are stored without protection. */
+  | { readonly kind: "pins-full"; readonly maxBytes: number };
 
 /** A store on disk: what it can be told besides the orders of the cache. */
-export interface DiskStorage extends Storage {
+export interface DiskStorage extends Storage, Pinning {
   /**
    * Gives dead space back now, where eviction would do so when it is needed. Resolves to
    * what was done, also when `signal` or `close` ended it early.
@@ -77,6 +90,10 @@ export interface EngineOptions {
   readonly folder: string;
   readonly capacityBytes: number;
   readonly policy: PolicyName;
+  /** What the configuration keeps from eviction. */
+  readonly pins: readonly { readonly bucket: string; readonly prefix: string }[];
+  /** Share of the cap that pinned bodies may take. */
+  readonly pinnedShareMax: number;
   /** Bound of the memory tier. */
   readonly memoryBytes: number;
   /** Bound of the index of parsed entries. */
@@ -109,6 +126,7 @@ export class Engine implements DiskStorage {
   readonly #policy: EvictionPolicy;
   readonly #health: DiskHealth;
   readonly #tasks: Tasks;
+  readonly #pins: Pins;
   readonly #entries: Entries;
   readonly #publisher: Publisher;
   readonly #evictor: Evictor;
@@ -191,7 +209,19 @@ export class Engine implements DiskStorage {
     });
     const writer = new RecordWriter(this.#segments);
     const budget = new BackgroundBudget(clock, options.backgroundBytesPerSecond);
+    this.#pins = new Pins({
+      catalog: this.#catalog,
+      table: control,
+      configured: options.pins,
+      maxBytes: Math.floor(options.pinnedShareMax * capacityBytes),
+      budget,
+      isCounted: this.#recovered.promise,
+      onMarked: (row, isPinned) => this.#pinMarked(row, isPinned),
+      onFull: () => options.report({ kind: "pins-full", maxBytes: this.#pins.figures().maxBytes }),
+    });
+    this.#reserveForPins();
     this.#publisher = new Publisher({
+      holds: (entry, diskBytes) => this.#pins.holds(entry.id, diskBytes),
       entries: this.#entries,
       committer: this.#committer,
       segments: this.#segments,
@@ -215,6 +245,7 @@ export class Engine implements DiskStorage {
       heat: this.#heat,
       space: this.#space,
       budget,
+      areTherePins: () => this.#pins.areThereAny,
       nextStamp,
       spawn: (name, run) => this.#tasks.spawn(name, run),
       onMove: (record, to) => {
@@ -285,7 +316,9 @@ export class Engine implements DiskStorage {
         },
         signal,
       );
-      return recovery.finally(() => this.#recovered.resolve());
+      return recovery
+        .finally(() => this.#recovered.resolve())
+        .then(() => this.#pins.settle(signal));
     });
     this.#evictor.poke();
   }
@@ -371,6 +404,22 @@ export class Engine implements DiskStorage {
       activeFills: this.#intake.runningCount,
       degradedBecause: this.#health.degradedBecause,
     };
+  }
+
+  async pin(bucket: string, prefix: string): Promise<PinReport> {
+    const report = this.#pins.pin(bucket, prefix, this.#tasks.signal);
+    this.#reserveForPins();
+    return report;
+  }
+
+  async unpin(bucket: string, prefix: string): Promise<PinReport | undefined> {
+    const report = await this.#pins.unpin(bucket, prefix, this.#tasks.signal);
+    this.#reserveForPins();
+    return report;
+  }
+
+  pinFigures(): PinFigures {
+    return this.#pins.figures();
   }
 
   async compact(signal: AbortSignal): Promise<CompactReport> {
@@ -520,13 +569,31 @@ export class Engine implements DiskStorage {
     });
   }
 
+  // --- Pins -------------------------------------------------------------------------------
+
+  #pinMarked(row: PlacedRow, isPinned: boolean): void {
+    const tier = TIERS[row.tier];
+    if (tier === "segment") {
+      const segment = this.#segments.get(row.place);
+      if (segment !== undefined) segment.pinnedBytes += isPinned ? row.disk : -row.disk;
+    } else if (tier === "file") {
+      const unit = this.#units.get(row.version);
+      if (unit !== undefined) unit.isPinned = isPinned;
+    }
+  }
+
+  #reserveForPins(): void {
+    this.#space.keptReserveBytes = this.#pins.areThereAny ? this.#segments.segmentBytes : 0;
+  }
+
   // --- Freeing ----------------------------------------------------------------------------
 
   /** Frees what a row that is gone pointed at. */
   #releaseRow(row: CatalogRow, identity: Identity): void {
     const tier = TIERS[row.tier];
     if (tier === "segment") {
-      this.#segments.get(row.place)?.noteLive(-row.disk, row.grp);
+      const isPinned = (row.flags & FLAG_PINNED) !== 0;
+      this.#segments.get(row.place)?.noteLive(-row.disk, row.grp, isPinned);
       this.#memory.delete(row.version);
     } else if (tier === "file") {
       this.#units.delete(row.version);
@@ -563,6 +630,7 @@ export class Engine implements DiskStorage {
       this.#units.delete(version);
       return true;
     }
+    if ((row.flags & FLAG_PINNED) !== 0) return false;
     const sizes = this.#entries.remove([meta.id]);
     this.#evictedEntries += sizes.length;
     for (const size of sizes) this.#evictedBytes += size;

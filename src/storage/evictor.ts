@@ -13,7 +13,7 @@ import type { Catalog } from "./catalog.ts";
 import type { FileUnit, FileUnits } from "./file-units.ts";
 import type { Heat } from "./heat.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
-import type { EvictionPolicy } from "./policy.ts";
+import { mayEvict, type EvictionPolicy } from "./policy.ts";
 import {
   BLOCK_BYTES,
   decodeHeader,
@@ -46,6 +46,8 @@ export interface EvictorOptions {
   readonly heat: Heat;
   readonly space: Space;
   readonly budget: BackgroundBudget;
+  /** False: no row is pinned, none need be asked. */
+  readonly areTherePins: () => boolean;
   readonly nextStamp: () => number;
   /** Starts background work; see base/tasks.ts. */
   readonly spawn: (name: string, run: (signal: AbortSignal) => Promise<void>) => void;
@@ -70,6 +72,9 @@ const COMPACT_LIVE_SHARE_MAX = 0.5;
 const SWEEP_ROWS = 256;
 /** What deleting a row costs of the background budget, in bytes. */
 const ROW_COST_BYTES = 512;
+/** What became of records of a segment that is to go, by offset. */
+type Done = Map<number, "moved" | "damaged">;
+
 /** Files spared in a row before one goes in any case. */
 const SPARED_MAX = 64;
 
@@ -99,7 +104,7 @@ export class Evictor {
       this.#wantedBytes = Math.max(this.#wantedBytes, sizeBytes);
       this.poke();
     }
-    return space.freeBytes >= sizeBytes;
+    return space.freeBytes >= sizeBytes + space.keptReserveBytes;
   }
 
   /** Starts evicting when less than the reserve is free. */
@@ -198,7 +203,8 @@ export class Evictor {
   }
 
   get #aheadBytes(): number {
-    return SEGMENTS_AHEAD * this.#options.segments.segmentBytes;
+    const { segments, space } = this.#options;
+    return SEGMENTS_AHEAD * segments.segmentBytes + space.keptReserveBytes;
   }
 
   get #notFullBytes(): number {
@@ -212,12 +218,9 @@ export class Evictor {
   async #evictOne(signal: AbortSignal): Promise<boolean> {
     const { policy, heat, units, nextStamp, evictFile } = this.#options;
     for (let spared = 0; spared <= SPARED_MAX; spared += 1) {
-      const unit = policy.choose(this.#oldestFirst());
+      const unit = policy.choose(this.#evictable(0)) ?? policy.choose(this.#evictable(1));
       if (unit === undefined) return false;
-      if (unit instanceof Segment) {
-        await this.#evictSegment(unit, signal);
-        return true;
-      }
+      if (unit instanceof Segment) return this.#evictSegment(unit, signal);
       const isHot = policy.evacuatedShareMax > 0 && heat.of(unit.h) > 0;
       if (isHot && spared < SPARED_MAX && ![...unit.groups.keys()].every((g) => policy.isIdle(g))) {
         heat.cool(unit.h);
@@ -230,6 +233,20 @@ export class Evictor {
       }
     }
     return false;
+  }
+
+  /** What may go, in order of age; see `mayEvict`. */
+  *#evictable(effort: 0 | 1): Iterable<Segment | FileUnit> {
+    if (!this.#options.areTherePins()) {
+      if (effort === 0) yield* this.#oldestFirst();
+      return;
+    }
+    const { keptRoomBytes } = this.#options.segments;
+    for (const unit of this.#oldestFirst()) {
+      const isSegment = unit instanceof Segment;
+      const held = isSegment ? unit : { fileBytes: unit.liveBytes, pinnedBytes: unit.pinnedBytes };
+      if (mayEvict(held, isSegment ? keptRoomBytes : 0, effort)) yield unit;
+    }
   }
 
   /** Segments and files in one order of age. */
@@ -250,54 +267,92 @@ export class Evictor {
     }
   }
 
-  async #evictSegment(segment: Segment, signal: AbortSignal): Promise<void> {
-    const { segments, onDamage, onFailure } = this.#options;
+  /** False when it has to stay, because there is no room for what is pinned in it. */
+  async #evictSegment(segment: Segment, signal: AbortSignal): Promise<boolean> {
+    const { files, segments, onDamage, onFailure } = this.#options;
     segment.isVictim = true;
     let records: FooterEntry[] = [];
     try {
       records = await segments.records(segment);
-      const moved = await this.#evacuate(segment, records, signal);
-      records = records.filter((entry) => !moved.has(entry.offset));
+      const open = files.acquire(segment.path);
+      const done: Done = new Map();
+      try {
+        await this.#movePinned(segment, records, open, done, signal);
+        await this.#moveHot(segment, records, open, done, signal);
+        // Something may have been pinned meanwhile; from the last look on, nothing can be.
+        while (this.#pinnedIn(segment, records, done).length > 0) {
+          await this.#movePinned(segment, records, open, done, signal);
+        }
+      } finally {
+        open.release();
+      }
+      records = records.filter((entry) => done.get(entry.offset) !== "moved");
     } catch (error) {
-      segment.isVictim = !signal.aborted;
-      if (signal.aborted) return; // the store is closing: it stays
+      segment.isVictim = !signal.aborted && !(error instanceof CacheFull);
+      if (!segment.isVictim) return false; // it stays: the store is closing, or pins have no room
       // A segment that cannot be read is no reason to keep it. Its rows are swept at start.
       onDamage(`the segment ${segment.path} could not be read to be evicted`, error);
     }
     await segments.drop(segment).catch(onFailure);
     this.sweep(segment, records);
     await this.#spend(0, signal);
+    return true;
   }
 
-  /** Moves on what is in use, the hottest first. Returns the offsets of what moved. */
-  async #evacuate(
+  /** Records of a segment that may not go with it. */
+  #pinnedIn(segment: Segment, records: readonly FooterEntry[], done: Done): FooterEntry[] {
+    const { areTherePins, catalog } = this.#options;
+    if (!areTherePins()) return [];
+    return records.filter(
+      (entry) =>
+        !done.has(entry.offset) &&
+        catalog.shard(entry.shard).isPinnedAt(entry, segment.id, entry.offset),
+    );
+  }
+
+  /** Moves on all that is pinned. Throws `CacheFull` when there is no room for it. */
+  async #movePinned(
     segment: Segment,
     records: readonly FooterEntry[],
+    open: OpenFile,
+    done: Done,
     signal: AbortSignal,
-  ): Promise<Set<number>> {
-    const { policy, heat, files, segments } = this.#options;
-    const moved = new Set<number>();
+  ): Promise<void> {
+    for (const entry of this.#pinnedIn(segment, records, done)) {
+      const isMoved = await this.#move(segment, entry, open);
+      // What still counts as there is damaged; it goes with the segment.
+      if (isMoved) done.set(entry.offset, "moved");
+      else if (this.#pinnedIn(segment, [entry], done).length > 0) done.set(entry.offset, "damaged");
+      await this.#breathe(2 * entry.length, signal);
+    }
+  }
+
+  /** Moves on what is in use, the hottest first, as far as the policy allows and there is room. */
+  async #moveHot(
+    segment: Segment,
+    records: readonly FooterEntry[],
+    open: OpenFile,
+    done: Done,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { policy, heat, segments } = this.#options;
     let allowedBytes = policy.evacuatedShareMax * segments.segmentBytes;
-    if (allowedBytes === 0) return moved;
+    if (allowedBytes === 0) return;
     const hot = records
       .filter((entry) => heat.of(entry.h) > 0 && !policy.isIdle(entry.group))
       .toSorted((left, right) => heat.of(right.h) - heat.of(left.h));
-    const open = files.acquire(segment.path);
     try {
       for (const entry of hot) {
-        if (entry.length > allowedBytes) continue;
+        if (entry.length > allowedBytes || done.has(entry.offset)) continue;
         if (!(await this.#move(segment, entry, open))) continue;
         heat.cool(entry.h);
-        moved.add(entry.offset);
+        done.set(entry.offset, "moved");
         allowedBytes -= entry.length;
         await this.#breathe(2 * entry.length, signal);
       }
     } catch (error) {
       if (!(error instanceof CacheFull)) throw error;
-    } finally {
-      open.release();
     }
-    return moved;
   }
 
   #unspentBytes = 0;
@@ -333,6 +388,7 @@ export class Evictor {
     if (record === undefined) return false; // damaged: it goes with the segment
     const extent = await writer.append(record, isKept);
     const to = { segment: extent.segment, offset: extent.offset };
+    let isPinned = catalog.shard(entry.shard).isPinnedAt(entry, segment.id, entry.offset);
     let isMoved = false;
     try {
       isMoved = catalog.transact(entry.shard, (rows) =>
@@ -346,10 +402,11 @@ export class Evictor {
         ),
       );
     } finally {
-      segments.settle(extent, isMoved ? { ...entry, offset: extent.offset } : undefined);
+      isPinned &&= isMoved;
+      segments.settle(extent, isMoved ? { ...entry, offset: extent.offset } : undefined, isPinned);
     }
     if (isMoved) {
-      segment.noteLive(-entry.length, entry.group);
+      segment.noteLive(-entry.length, entry.group, isPinned);
       onMove(entry, to);
     }
     return isMoved;

@@ -12,6 +12,7 @@ export class FileUnit implements EvictionUnit {
   readonly h2: number;
   readonly groups: ReadonlyMap<number, number>;
   readonly liveBytes: number;
+  isPinned: boolean;
   order: number;
   isKept = false;
 
@@ -22,14 +23,20 @@ export class FileUnit implements EvictionUnit {
     readonly h2: number;
     readonly group: number;
     readonly sizeBytes: number;
+    readonly isPinned: boolean;
   }) {
     this.version = body.version;
     this.shard = body.shard;
     this.h = body.h;
     this.h2 = body.h2;
     this.liveBytes = body.sizeBytes;
+    this.isPinned = body.isPinned;
     this.groups = new Map([[body.group, body.sizeBytes]]);
     this.order = body.version;
+  }
+
+  get pinnedBytes(): number {
+    return this.isPinned ? this.liveBytes : 0;
   }
 }
 
@@ -59,6 +66,10 @@ export class FileUnits {
       if (!forgotten.has(unit.version)) this.#units.set(unit.version, unit);
     }
     for (const unit of young) this.set(unit);
+  }
+
+  get(version: number): FileUnit | undefined {
+    return this.#units.get(version);
   }
 
   delete(version: number): void {

@@ -7,7 +7,7 @@
 import type { Database } from "bun:sqlite";
 
 /** The format of a store as a whole, see control.ts. Raised when any list below grows. */
-export const FORMAT = 1;
+export const FORMAT = 2;
 
 export type Migration = (database: Database) => void;
 
@@ -42,6 +42,15 @@ export const CONTROL_MIGRATIONS: readonly Migration[] = [
       "CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     );
   },
+  (database) => {
+    database.run(`CREATE TABLE pin(
+      bucket TEXT NOT NULL,
+      prefix TEXT NOT NULL,
+      origin TEXT NOT NULL,  -- operator or config, see pins.ts
+      state  TEXT NOT NULL,  -- pinning, pinned or unpinning
+      PRIMARY KEY(bucket, prefix, origin)
+    ) STRICT, WITHOUT ROWID`);
+  },
 ];
 
 /** One catalog shard. */
@@ -59,7 +68,7 @@ export const CATALOG_MIGRATIONS: readonly Migration[] = [
       offset  INTEGER NOT NULL,     -- segment: start of the record; file: bytes per block
       size    INTEGER NOT NULL,     -- body bytes of the whole object
       disk    INTEGER NOT NULL,     -- bytes on the volume: record length, file blocks, row payload
-      flags   INTEGER NOT NULL,     -- 1: every byte is stored
+      flags   INTEGER NOT NULL,     -- 1: every byte is stored; 2: pinned (since format 2)
       crc     INTEGER NOT NULL,     -- CRC-32 of the row
       head    BLOB,                 -- NULL when the head in the segment record holds
       body    BLOB                  -- inline only
@@ -69,6 +78,7 @@ export const CATALOG_MIGRATIONS: readonly Migration[] = [
       PRIMARY KEY(bucket, key)
     ) STRICT, WITHOUT ROWID`);
     database.run("CREATE TABLE bucket(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT");
+    // A row with tier 3 counts the pinned ones of the others once more (since format 2).
     database.run(`CREATE TABLE total(
       bucket INTEGER NOT NULL, tier INTEGER NOT NULL,
       entries INTEGER NOT NULL, bytes INTEGER NOT NULL, disk INTEGER NOT NULL,

@@ -26,6 +26,7 @@ export {
 export type { CompactReport } from "./evictor.ts";
 export type { CheckedEntry } from "./scrub.ts";
 export type { DiskStorage, StorageEvent } from "./engine.ts";
+export type { Pin, PinFigures, PinReport } from "./storage.ts";
 
 export type { PolicyName } from "./policy.ts";
 
@@ -39,6 +40,10 @@ export interface StorageOptions {
   readonly capacityBytes: number | undefined;
   /** What goes when it is full, see docs/eviction.md. Default `auto`. */
   readonly policy?: PolicyName;
+  /** What the configuration keeps from eviction; see pins.ts. */
+  readonly pins?: readonly { readonly bucket: string; readonly prefix: string }[];
+  /** Share of the cap that pinned bodies may take. Default 0.8. */
+  readonly pinnedShareMax?: number;
   /** Memory for the hottest small bodies. Default 256 MiB. */
   readonly memoryBytes?: number;
   /** Objects from this size on are held in blocks and may be partly present. Default 64 MiB. */
@@ -86,6 +91,8 @@ export async function openStorage(options: StorageOptions): Promise<DiskStorage>
         folder: options.path,
         capacityBytes,
         policy: options.policy ?? "auto",
+        pins: options.pins ?? [],
+        pinnedShareMax: options.pinnedShareMax ?? 0.8,
         memoryBytes: options.memoryBytes ?? 256 * MIB,
         indexBytes: options.indexBytes ?? 64 * MIB,
         fillsMax: options.fillsMax ?? 256,

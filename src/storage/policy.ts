@@ -39,6 +39,32 @@ export interface EvictionUnit {
   readonly groups: ReadonlyMap<number, number>;
 }
 
+/** A unit some of which must stay. */
+export interface HeldUnit {
+  /** Bytes that come back when it is gone. */
+  readonly fileBytes: number;
+  /** Of these, what is pinned. */
+  readonly pinnedBytes: number;
+}
+
+/** Moving on more than this share of a segment gives too little back for the writing. */
+const PINNED_SHARES_MAX = [0.75, 0.95] as const;
+
+/**
+ * What may be offered to a policy: policies never hear of pins. A segment may go although some
+ * of it is pinned, when that has somewhere to move to and is not most of it.
+ *
+ * @param movableBytes what can be moved on now; 0 for a body that is one file
+ * @param effort 0 at first; 1 when nothing was found that costs less
+ */
+export function mayEvict(unit: HeldUnit, movableBytes: number, effort: 0 | 1): boolean {
+  if (unit.pinnedBytes <= 0) return true;
+  return (
+    unit.pinnedBytes <= movableBytes &&
+    unit.pinnedBytes <= PINNED_SHARES_MAX[effort] * unit.fileBytes
+  );
+}
+
 export interface EvictionPolicy {
   readonly name: PolicyName;
   /** At most this share of a segment is moved on instead of evicted. */

@@ -7,7 +7,7 @@
  */
 
 import type { Location } from "./segment-reader.ts";
-import { FLAG_COMPLETE, TIERS, type CatalogRow } from "./catalog.ts";
+import { FLAG_COMPLETE, FLAG_PINNED, TIERS, type CatalogRow } from "./catalog.ts";
 import type { BlockFiles, FileBody } from "./block-files.ts";
 import type { Committer } from "./committer.ts";
 import { READY, type Entries, type Pending } from "./entries.ts";
@@ -27,6 +27,8 @@ export interface PublisherOptions {
   readonly writer: RecordWriter;
   readonly files: BlockFiles;
   readonly units: FileUnits;
+  /** Whether a body of so many bytes on the volume is to be written as pinned. */
+  readonly holds: (entry: Entry, diskBytes: number) => boolean;
   readonly nextStamp: () => number;
   /** Frees what a replaced row pointed at. */
   readonly releaseRow: (row: CatalogRow, entry: Entry) => void;
@@ -112,11 +114,17 @@ export class Publisher {
     const settled = await pending.change.settled;
     const isWritten = settled === "written";
     if (place !== undefined) {
-      segments.settle(place, isWritten ? footerEntryOf(entry, place) : undefined);
+      segments.settle(
+        place,
+        isWritten ? footerEntryOf(entry, place) : undefined,
+        written !== undefined && isPinned(written),
+      );
     }
     if (isWritten) {
       entries.settle(pending);
-      if (body !== undefined) this.#noteUnit(entry, body);
+      if (body !== undefined) {
+        this.#noteUnit(entry, body, written !== undefined && isPinned(written));
+      }
       onStored(addedBytes(written, replaced));
       if (replaced !== undefined && replaced.version !== entry.version) {
         releaseRow(replaced, entry);
@@ -130,7 +138,7 @@ export class Publisher {
     return { kind: "committed", object: entry };
   }
 
-  #noteUnit(entry: Entry, body: FileBody): void {
+  #noteUnit(entry: Entry, body: FileBody, isPinnedNow: boolean): void {
     const { units, files } = this.#options;
     units.set(
       new FileUnit({
@@ -140,11 +148,17 @@ export class Publisher {
         h2: entry.identity.h2,
         group: entry.group,
         sizeBytes: files.allocatedBytes(body.layout),
+        isPinned: isPinnedNow,
       }),
     );
   }
 
   #rowOf(entry: Entry, written: number): CatalogRow {
+    const row = this.#plainRowOf(entry, written);
+    return this.#options.holds(entry, row.disk) ? { ...row, flags: row.flags | FLAG_PINNED } : row;
+  }
+
+  #plainRowOf(entry: Entry, written: number): CatalogRow {
     const { place } = entry;
     const head = entry.hasHeadInRow ? encodeHead(entry) : null;
     const common = {
@@ -197,6 +211,10 @@ export class Publisher {
 function addedBytes(written: CatalogRow | undefined, replaced: CatalogRow | undefined): number {
   const isSameBody = replaced !== undefined && replaced.version === written?.version;
   return Math.max(0, (written?.disk ?? 0) - (isSameBody ? replaced.disk : 0));
+}
+
+function isPinned({ flags }: CatalogRow): boolean {
+  return (flags & FLAG_PINNED) !== 0;
 }
 
 /** What a row costs besides head and body. */

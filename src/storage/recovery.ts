@@ -8,7 +8,7 @@
 
 import type { BackgroundBudget } from "./budget.ts";
 import type { BlockFiles } from "./block-files.ts";
-import { TIERS, type Catalog, type PlacedRow } from "./catalog.ts";
+import { FLAG_PINNED, TIERS, type Catalog, type PlacedRow } from "./catalog.ts";
 import { FileUnit, type FileUnits } from "./file-units.ts";
 import type { Segments } from "./segments.ts";
 
@@ -58,12 +58,15 @@ async function recount(options: RecoveryOptions, signal: AbortSignal): Promise<v
       const dangling: PlacedRow[] = [];
       for (const row of rows) {
         const tier = TIERS[row.tier];
+        const isPinned = (row.flags & FLAG_PINNED) !== 0;
         if (tier === "segment") {
           const segment = segments.get(row.place);
           if (segment === undefined) dangling.push(row);
-          else if (row.version < firstStamp) segment.noteLive(row.disk, row.grp);
+          else if (row.version < firstStamp) segment.noteLive(row.disk, row.grp, isPinned);
         } else if (tier === "file" && row.version < firstStamp) {
-          older.push(new FileUnit({ ...row, shard, group: row.grp, sizeBytes: row.disk }));
+          older.push(
+            new FileUnit({ ...row, shard, group: row.grp, sizeBytes: row.disk, isPinned }),
+          );
         }
       }
       if (dangling.length > 0) {

@@ -48,6 +48,8 @@ export class Segment implements EvictionUnit {
   isVictim = false;
   /** Bytes of records that rows point at. A hint: exact only after the recount at start. */
   liveBytes = 0;
+  /** Of these, what may not be evicted. A hint as well. */
+  pinnedBytes = 0;
   readonly groups = new Map<number, number>();
   /** What was recorded so far; undefined once sealed, and for one found unsealed at start. */
   footer: FooterBuilder | undefined;
@@ -70,8 +72,10 @@ export class Segment implements EvictionUnit {
     return this.file === undefined;
   }
 
-  noteLive(sizeBytes: number, group: number): void {
+  /** A row points at `sizeBytes` more of it, or at fewer when negative. */
+  noteLive(sizeBytes: number, group: number, isPinned: boolean): void {
     this.liveBytes += sizeBytes;
+    if (isPinned) this.pinnedBytes += sizeBytes;
     const ofGroup = (this.groups.get(group) ?? 0) + sizeBytes;
     if (ofGroup > 0) this.groups.set(group, ofGroup);
     else this.groups.delete(group);
@@ -153,14 +157,21 @@ export class Segments {
 
   /** True when a record of `length` bytes has a place without anything being evicted first. */
   hasRoom(length: number): boolean {
-    return fits(this.#fresh, length, this.#options.segmentBytes) || this.#canOpen();
+    return fits(this.#fresh, length, this.#options.segmentBytes) || this.#canOpen(false);
+  }
+
+  /** Bytes of records that can be moved on before something is evicted. */
+  get keptRoomBytes(): number {
+    const { segmentBytes } = this.#options;
+    const begunBytes = this.#kept?.cursor === undefined ? 0 : segmentBytes - this.#kept.cursor;
+    return begunBytes + (this.#canOpen(true) ? segmentBytes : 0);
   }
 
   /** A place for a record; undefined when there is no room. Throws `storage_io` when the disk refuses. */
   allocate(length: number, isKept: boolean): Extent | undefined {
     let segment = isKept ? this.#kept : this.#fresh;
     if (!fits(segment, length, this.#options.segmentBytes)) {
-      if (!this.#canOpen()) return undefined;
+      if (!this.#canOpen(isKept)) return undefined;
       const full = segment;
       segment = this.#open(isKept);
       if (isKept) this.#kept = segment;
@@ -178,12 +189,12 @@ export class Segments {
    * Ends the writing of a place. With an entry, a row points at it now; without, it is
    * taken back if it is the last of the segment, and otherwise skipped for ever.
    */
-  settle(extent: Extent, entry: FooterEntry | undefined): void {
+  settle(extent: Extent, entry: FooterEntry | undefined, isPinned = false): void {
     const { segment } = extent;
     segment.writers -= 1;
     if (entry !== undefined) {
       segment.footer?.add(entry);
-      segment.noteLive(extent.length, entry.group);
+      segment.noteLive(extent.length, entry.group, isPinned);
     } else if (segment.cursor === extent.offset + extent.length) {
       segment.cursor = extent.offset;
     }
@@ -269,8 +280,10 @@ export class Segments {
     while (this.#sealing.size > 0) await Promise.all(this.#sealing);
   }
 
-  #canOpen(): boolean {
-    return this.#options.space.freeBytes >= this.#options.segmentBytes;
+  /** What has to be moved on finds a place even when nothing new does. */
+  #canOpen(isKept: boolean): boolean {
+    const { space, segmentBytes } = this.#options;
+    return space.freeBytes >= segmentBytes + (isKept ? 0 : space.keptReserveBytes);
   }
 
   #open(isKept: boolean): Segment {

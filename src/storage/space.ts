@@ -26,6 +26,8 @@ export class Space {
   catalogBytes = 0;
   /** Control database, lock, ballast. */
   fixedBytes = 0;
+  /** Not for what is new: room to move pinned bodies into, without which nothing could go. */
+  keptReserveBytes = 0;
   /** What the volume allows in all; less than the cap when others fill it. */
   volumeLimitBytes = Number.POSITIVE_INFINITY;
 

@@ -136,6 +136,51 @@ export interface StorageStats {
   readonly degradedBecause: string | undefined;
 }
 
+/** A prefix whose objects are not evicted. */
+export interface Pin {
+  readonly bucket: string;
+  /** The beginning of a key; "" for the whole bucket. */
+  readonly prefix: string;
+  /** Who asked for it: `tag cache pin`, or a rule of the configuration. */
+  readonly origin: "operator" | "config";
+}
+
+/** What is stored under a prefix once it was pinned or unpinned. */
+export interface PinReport {
+  /** Objects that are pinned now. */
+  readonly entries: number;
+  /** Bytes they take on disk. */
+  readonly bytes: number;
+  /** Objects that would be, but for the bound on pinned bytes. */
+  readonly refusedEntries: number;
+}
+
+/** All that is pinned, together. */
+export interface PinFigures {
+  readonly pins: readonly Pin[];
+  readonly entries: number;
+  readonly bytes: number;
+  /** The bound on `bytes`: what would go beyond it is stored and evicted like anything else. */
+  readonly maxBytes: number;
+  /** Objects under a pinned prefix that were stored without protection since the start. */
+  readonly refusedEntries: number;
+}
+
+/**
+ * Protection from eviction, and from nothing else: what is pinned expires, is confirmed,
+ * replaced, removed and, when damaged, dropped as ever.
+ */
+export interface Pinning {
+  /** Pins what is and what will be stored under a prefix; resolves when all of it is. */
+  pin(bucket: string, prefix: string): Promise<PinReport>;
+  /**
+   * Ends the operator's pin of exactly this prefix. Undefined when there is none. What another
+   * pin covers stays pinned.
+   */
+  unpin(bucket: string, prefix: string): Promise<PinReport | undefined>;
+  pinFigures(): PinFigures;
+}
+
 export interface Storage {
   /** Synchronous and cheap: the hit path calls it once. */
   lookup(id: ObjectId): StoredObject | undefined;

@@ -8,7 +8,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import type { ObjectId } from "../../src/s3/object-id.ts";
-import type { Storage, StoredObject } from "../../src/storage/storage.ts";
+import type { Pinning, Storage, StoredObject } from "../../src/storage/storage.ts";
 import {
   bodyOf,
   bytesOf,
@@ -22,7 +22,7 @@ import {
 export interface StorageTraits {
   readonly name: string;
   /** A new, empty store of at least 256 MiB. */
-  readonly open: () => Promise<{ storage: Storage; dispose: () => Promise<void> }>;
+  readonly open: () => Promise<{ storage: Storage & Pinning; dispose: () => Promise<void> }>;
 }
 
 /** One size per tier of the engine, and the edges between blocks. */
@@ -42,7 +42,7 @@ const LARGE_BYTES = 12 * 1024 * 1024 + 5;
 export function storageContract(traits: StorageTraits): void {
   describe(`storage contract: ${traits.name}`, () => {
     const disposers: (() => Promise<void>)[] = [];
-    const open = async (): Promise<Storage> => {
+    const open = async (): Promise<Storage & Pinning> => {
       const { storage, dispose } = await traits.open();
       disposers.push(dispose);
       return storage;
@@ -446,6 +446,87 @@ export function storageContract(traits: StorageTraits): void {
       const found = storage.lookup(id);
       if (found !== undefined) storage.touch(found);
       expect(storage.lookup(id)).toBe(found as StoredObject);
+    });
+
+    describe("pins", () => {
+      const PIN_SIZES = [100, 5000, 12 * 1024 * 1024 + 5];
+      const storeAll = async (storage: Storage, prefix: string): Promise<void> => {
+        for (const sizeBytes of PIN_SIZES) {
+          const key = `${prefix}${sizeBytes}`;
+          await store(storage, metaOf({ bucket: "b", key }, sizeBytes), patternOf(key, sizeBytes));
+        }
+      };
+
+      test("a pin counts what is stored under its prefix, in every tier", async () => {
+        const storage = await open();
+        await storeAll(storage, "models/");
+        await storeAll(storage, "other/");
+        expect(storage.pinFigures()).toMatchObject({ pins: [], entries: 0, bytes: 0 });
+        const report = await storage.pin("b", "models/");
+        expect(report).toMatchObject({ entries: 3, refusedEntries: 0 });
+        expect(report.bytes).toBeGreaterThanOrEqual(12 * 1024 * 1024 + 5105);
+        expect(storage.pinFigures()).toMatchObject({
+          pins: [{ bucket: "b", prefix: "models/", origin: "operator" }],
+          entries: 3,
+          bytes: report.bytes,
+        });
+      });
+
+      test("a pin holds for what is stored later, and for a newer version", async () => {
+        const storage = await open();
+        expect(await storage.pin("b", "")).toMatchObject({ entries: 0, bytes: 0 });
+        await storeAll(storage, "models/");
+        await storeAll(storage, "models/");
+        expect(storage.pinFigures().entries).toBe(3);
+      });
+
+      test("pinned objects are renewed and removed as ever", async () => {
+        const storage = await open();
+        await storeAll(storage, "models/");
+        await storage.pin("b", "models/");
+        const found = storage.lookup({ bucket: "b", key: "models/5000" });
+        if (found === undefined) throw new Error("not stored");
+        const news = { headers: [], storedAtMs: 5, freshUntilMs: 6, isPublic: true };
+        expect(storage.refresh(found, news)).toMatchObject({ freshUntilMs: 6 });
+        expect(storage.remove([found.id])).toBe(1);
+        expect(storage.removePrefix("b", "models/")).toBe(2);
+        expect(storage.pinFigures()).toMatchObject({ entries: 0, bytes: 0 });
+      });
+
+      test("unpinning ends it, but for what another pin covers", async () => {
+        const storage = await open();
+        await storeAll(storage, "models/a/");
+        await storeAll(storage, "models/b/");
+        await storage.pin("b", "models/");
+        await storage.pin("b", "models/a/");
+        expect(await storage.unpin("b", "models")).toBeUndefined();
+        expect(await storage.unpin("b", "models/")).toMatchObject({ entries: 3 });
+        expect(storage.pinFigures()).toMatchObject({
+          pins: [{ prefix: "models/a/" }],
+          entries: 3,
+        });
+        expect(await storage.unpin("b", "models/a/")).toMatchObject({ entries: 0, bytes: 0 });
+        expect(storage.pinFigures()).toMatchObject({ pins: [], entries: 0, bytes: 0 });
+        expect(await storage.unpin("b", "models/a/")).toBeUndefined();
+      });
+
+      test("pinning twice is pinning once", async () => {
+        const storage = await open();
+        await storeAll(storage, "x");
+        const first = await storage.pin("b", "x");
+        expect(await storage.pin("b", "x")).toEqual(first);
+        expect(storage.pinFigures().pins).toHaveLength(1);
+      });
+
+      test("a prefix is the beginning of a key, whatever characters it has", async () => {
+        const storage = await open();
+        for (const key of ["ä/1", "ä2", "a/1", "%", "%%", "_"]) {
+          await store(storage, metaOf({ bucket: "b", key }, 10), patternOf(key, 10));
+        }
+        expect(await storage.pin("b", "ä")).toMatchObject({ entries: 2 });
+        expect(await storage.pin("b", "%")).toMatchObject({ entries: 2 });
+        expect(await storage.pin("c", "")).toMatchObject({ entries: 0 });
+      });
     });
 
     test("a closed store takes no fills", async () => {

@@ -13,6 +13,9 @@ import type {
   FillRefusal,
   FillRequest,
   ObjectMeta,
+  Pin,
+  Pinning,
+  PinReport,
   Refreshment,
   Storage,
   StorageStats,
@@ -60,7 +63,7 @@ class MemoryEntry implements StoredObject {
   }
 }
 
-export interface MemoryStorage extends Storage {
+export interface MemoryStorage extends Storage, Pinning {
   /** Answers every `beginFill` with this; undefined ends it. */
   refuseFills: FillRefusal | undefined;
   /** Makes every commit fail, as a broken disk would. */
@@ -76,6 +79,11 @@ export function createMemoryStorage(
   const entries = new Map<string, MemoryEntry>();
   const lost = new WeakSet<Body>();
   const activeFills = new Set<Fill>();
+  const pins: Pin[] = [];
+  /** Names of the entries that are marked. */
+  const pinned = new Set<string>();
+  const pinnedMaxBytes = 0.8 * capacityBytes;
+  let refusedPins = 0;
   let versions = 0;
   let damagedEntries = 0;
   let isClosing = false;
@@ -84,6 +92,42 @@ export function createMemoryStorage(
     const entry = entries.get(objectIdString(object.id));
     return entry?.version === object.version ? entry : undefined;
   };
+
+  const pinnedBytes = (): number => {
+    let sizeBytes = 0;
+    for (const name of pinned) sizeBytes += entries.get(name)?.sizeBytes ?? 0;
+    return sizeBytes;
+  };
+
+  /** Marks an entry, or not, as the pins and their bound say. */
+  function judgePin(entry: MemoryEntry): void {
+    const name = objectIdString(entry.id);
+    pinned.delete(name);
+    const isWanted = pins.some(
+      ({ bucket, prefix }) => bucket === entry.id.bucket && entry.id.key.startsWith(prefix),
+    );
+    if (!isWanted) return;
+    if (pinnedBytes() + entry.sizeBytes <= pinnedMaxBytes) pinned.add(name);
+    else refusedPins += 1;
+  }
+
+  function judgePins(bucket: string, prefix: string): PinReport {
+    const report = { entries: 0, bytes: 0, refusedEntries: 0 };
+    const before = refusedPins;
+    for (const entry of entries.values()) {
+      if (entry.id.bucket !== bucket || !entry.id.key.startsWith(prefix)) continue;
+      judgePin(entry);
+      if (!pinned.has(objectIdString(entry.id))) continue;
+      report.entries += 1;
+      report.bytes += entry.sizeBytes;
+    }
+    return { ...report, refusedEntries: refusedPins - before };
+  }
+
+  function forget(id: ObjectId): boolean {
+    pinned.delete(objectIdString(id));
+    return entries.delete(objectIdString(id));
+  }
 
   function createFill(meta: ObjectMeta, extended: MemoryEntry | undefined): Fill {
     const bytes = extended?.body.bytes ?? new Uint8Array(meta.sizeBytes);
@@ -131,6 +175,7 @@ export function createMemoryStorage(
         const version = extended?.version ?? (versions += 1);
         const entry = new MemoryEntry(meta, version, body);
         entries.set(name, entry);
+        judgePin(entry);
         return { kind: "committed", object: entry };
       },
       abandon() {
@@ -159,7 +204,7 @@ export function createMemoryStorage(
       if (range.start > range.end) return undefined;
       if (lost.has(entry.body)) {
         damagedEntries += 1;
-        entries.delete(objectIdString(entry.id));
+        forget(entry.id);
         return undefined;
       }
       if (!entry.body.present.covers(range.start, range.end)) return undefined;
@@ -200,7 +245,7 @@ export function createMemoryStorage(
     },
     remove(ids) {
       let count = 0;
-      for (const id of ids) if (entries.delete(objectIdString(id))) count += 1;
+      for (const id of ids) if (forget(id)) count += 1;
       return count;
     },
     removePrefix(bucket, prefix) {
@@ -227,6 +272,26 @@ export function createMemoryStorage(
         degradedBecause: undefined,
       };
     },
+    async pin(bucket, prefix) {
+      const isKnown = pins.some((pin) => pin.bucket === bucket && pin.prefix === prefix);
+      if (!isKnown) pins.push({ bucket, prefix, origin: "operator" });
+      return judgePins(bucket, prefix);
+    },
+    async unpin(bucket, prefix) {
+      const at = pins.findIndex((pin) => pin.bucket === bucket && pin.prefix === prefix);
+      if (at === -1) return undefined;
+      pins.splice(at, 1);
+      const { entries: left, bytes } = judgePins(bucket, prefix);
+      for (const pin of pins) judgePins(pin.bucket, pin.prefix);
+      return { entries: left, bytes, refusedEntries: 0 };
+    },
+    pinFigures: () => ({
+      pins: [...pins],
+      entries: pinned.size,
+      bytes: pinnedBytes(),
+      maxBytes: pinnedMaxBytes,
+      refusedEntries: refusedPins,
+    }),
     async close() {
       isClosing = true;
     },

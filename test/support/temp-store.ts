@@ -5,18 +5,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { systemRandom } from "../../src/base/random.ts";
-import { openStorage, type StorageEvent, type StorageOptions } from "../../src/storage/open.ts";
-import type { Storage } from "../../src/storage/storage.ts";
+import {
+  type DiskStorage,
+  openStorage,
+  type StorageEvent,
+  type StorageOptions,
+} from "../../src/storage/open.ts";
 
 const MIB = 1024 * 1024;
 
 export class TempStore implements AsyncDisposable {
   readonly path = mkdtempSync(join(tmpdir(), "tag-store-"));
   readonly events: StorageEvent[] = [];
-  #open: Storage | undefined;
+  #open: DiskStorage | undefined;
 
   /** Opens the store, closing the one before. */
-  async open(options: Partial<StorageOptions> = {}): Promise<Storage> {
+  async open(options: Partial<StorageOptions> = {}): Promise<DiskStorage> {
     await this.close();
     this.#open = await openStorage({
       path: this.path,

@@ -291,6 +291,8 @@ describe("catalog reader", () => {
         entries: 1,
         logicalBytes: 500,
         diskBytes: 832,
+        pinnedEntries: 0,
+        pinnedBytes: 0,
       });
       expect(physicalBytes).toBeGreaterThan(300_000);
       expect(capacityBytes).toBe(1024 * MIB);

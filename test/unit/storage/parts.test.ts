@@ -71,7 +71,15 @@ describe("burials", () => {
 
 describe("file units", () => {
   const unit = (version: number) =>
-    new FileUnit({ version, shard: 0, h: version, h2: 0, group: 1, sizeBytes: 10 });
+    new FileUnit({
+      version,
+      shard: 0,
+      h: version,
+      h2: 0,
+      group: 1,
+      sizeBytes: 10,
+      isPinned: false,
+    });
   const versions = (units: FileUnits) => [...units.oldestFirst()].map(({ version }) => version);
 
   test("stay in order of age, and what is spared goes to the end", () => {
