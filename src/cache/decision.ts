@@ -38,6 +38,12 @@ export type CacheDecision<E extends Freshness> =
 export type Doubt = "client" | "expired" | "written";
 
 /**
+ * An entry stored later than this from now was stored by a clock that was wrong, and would be
+ * fresh until that clock's time comes: its dates say nothing.
+ */
+const CLOCK_SLACK_MS = 60_000;
+
+/**
  * Decides how to serve a read at `nowMs`; `entry` is undefined when nothing is stored.
  * `isDoubted` says that a write of the object is under way. Never throws.
  */
@@ -58,7 +64,9 @@ export function decideRead<E extends Freshness>(
   ) {
     return { kind: "revalidate", entry, because: "client" };
   }
-  if (nowMs >= entry.freshUntilMs) return { kind: "revalidate", entry, because: "expired" };
+  if (nowMs >= entry.freshUntilMs || nowMs < entry.storedAtMs - CLOCK_SLACK_MS) {
+    return { kind: "revalidate", entry, because: "expired" };
+  }
   if (isDoubted) return { kind: "revalidate", entry, because: "written" };
   return { kind: "hit", entry };
 }

@@ -48,6 +48,16 @@ describe("a read", () => {
   });
 });
 
+test("an entry from the future is confirmed first, because a clock went wrong", () => {
+  const wishes = readWishes(new Fields([]));
+  const decide = (storedAtMs: number) =>
+    decideRead({ storedAtMs, freshUntilMs: storedAtMs + 3_600_000 }, wishes, NOW, true).kind;
+  // A year ahead when it was stored: without a limit it would be fresh for a year.
+  expect(decide(NOW + 365 * 86_400_000)).toBe("revalidate");
+  // Clocks are corrected by fractions of a second all the time.
+  expect(decide(NOW + 500)).toBe("hit");
+});
+
 test("a stale copy stands in for a failing upstream only so long", () => {
   expect(mayServeStale(STALE, NOW, 1000)).toBe(true);
   expect(mayServeStale(STALE, NOW + 999, 1000)).toBe(true);
