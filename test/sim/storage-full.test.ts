@@ -3,8 +3,8 @@
 // Method: a real, tiny file system (tmpfs) that somebody else fills up. Needs root to
 // mount it; without, the test says that it was skipped and why.
 
-import { expect, test } from "bun:test";
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -12,22 +12,17 @@ import { systemRandom } from "../../src/base/random.ts";
 import { openStorage, type StorageEvent } from "../../src/storage/open.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { bodyOf, metaOf, patternOf, writeAll } from "../support/stored-objects.ts";
+import { hogAll, Volume } from "../support/volume.ts";
 
 const MIB = 1024 * 1024;
 const VOLUME_BYTES = 96 * MIB;
 
-function mountTmpfs(folder: string): string | undefined {
-  const options = `size=${VOLUME_BYTES}`;
-  const mount = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]);
-  return mount.success ? undefined : mount.stderr.toString().trim();
-}
-
-const folder = mkdtempSync(join(tmpdir(), "tag-full-"));
-const whyNot = process.platform === "linux" ? mountTmpfs(folder) : "tmpfs is Linux only";
+const root = mkdtempSync(join(tmpdir(), "tag-full-"));
+const whyNot = Volume.whyNot(root);
 if (whyNot !== undefined) {
-  rmSync(folder, { recursive: true, force: true });
   process.stderr.write(`skipped: tests on a full volume, because mount said: ${whyNot}\n`);
 }
+afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const idOf = (n: number) => ({ bucket: "full", key: `k${n}` });
 const sizeOf = (n: number): number => [100, 5000, 200_000, 700_000, 3_000_000][n % 5] ?? 0;
@@ -57,68 +52,47 @@ async function checkAll(storage: Storage, count: number): Promise<number> {
   return found;
 }
 
-/** Takes every byte the volume has left. */
-function hogAll(path: string): void {
-  const file = openSync(path, "w");
-  try {
-    for (let chunk = MIB; chunk >= 1; chunk = Math.floor(chunk / 2)) {
-      const bytes = new Uint8Array(chunk);
-      try {
-        for (;;) writeSync(file, bytes);
-      } catch {
-        // Smaller pieces may still fit.
-      }
-    }
-  } finally {
-    closeSync(file);
-  }
-}
-
 test.skipIf(whyNot !== undefined)(
   "a full volume refuses fills, keeps serving, and recovers by itself",
   async () => {
     const events: StorageEvent[] = [];
-    const hog = join(folder, "hog");
-    try {
-      const storage = await openStorage({
-        path: join(folder, "cache"),
-        capacityBytes: 1024 * MIB, // more than the volume has
-        policy: "lru",
-        shardCount: 2,
-        clock: systemClock,
-        random: systemRandom,
-        report: (event) => events.push(event),
-      });
-      // The volume is the limit, not the cap: eviction keeps the store within it.
-      for (let n = 0; n < 150; n += 1) await tryStore(storage, n);
-      expect(await checkAll(storage, 150)).toBeGreaterThan(10);
-      expect(storage.stats().degradedBecause).toBeUndefined();
+    using volume = Volume.mount(root, "tmpfs", VOLUME_BYTES);
+    const hog = join(volume.path, "hog");
+    const storage = await openStorage({
+      path: join(volume.path, "cache"),
+      capacityBytes: 1024 * MIB, // more than the volume has
+      policy: "lru",
+      shardCount: 2,
+      clock: systemClock,
+      random: systemRandom,
+      report: (event) => events.push(event),
+    });
+    // The volume is the limit, not the cap: eviction keeps the store within it.
+    for (let n = 0; n < 150; n += 1) await tryStore(storage, n);
+    expect(await checkAll(storage, 150)).toBeGreaterThan(10);
+    expect(storage.stats().degradedBecause).toBeUndefined();
 
-      hogAll(hog);
-      for (let n = 150; n < 200; n += 1) await tryStore(storage, n);
-      await checkAll(storage, 200);
-      const victim = [...storage.list("full", "")][0];
-      if (victim === undefined) throw new Error("nothing survived");
-      storage.remove([victim.id]);
-      expect(storage.lookup(victim.id)).toBeUndefined();
+    hogAll(hog);
+    for (let n = 150; n < 200; n += 1) await tryStore(storage, n);
+    await checkAll(storage, 200);
+    const victim = [...storage.list("full", "")][0];
+    if (victim === undefined) throw new Error("nothing survived");
+    storage.remove([victim.id]);
+    expect(storage.lookup(victim.id)).toBeUndefined();
 
-      rmSync(hog);
-      const deadlineMs = systemClock.monotonicMs() + 20_000;
-      let n = 1000;
-      while (!(await tryStore(storage, (n += 5)))) {
-        expect(systemClock.monotonicMs()).toBeLessThan(deadlineMs);
-        await systemClock.sleep(50);
-      }
-      expect(storage.stats().degradedBecause).toBeUndefined();
-      expect(storage.lookup(victim.id)).toBeUndefined();
-      expect(await checkAll(storage, 200)).toBeGreaterThanOrEqual(0);
-      // Trouble may have been foreseen (free space is watched) or met; damage it is not.
-      expect(events.filter((event) => event.kind === "damage")).toEqual([]);
-      await storage.close();
-    } finally {
-      Bun.spawnSync(["umount", "-l", folder]);
-      rmSync(folder, { recursive: true, force: true });
+    rmSync(hog);
+    const deadlineMs = systemClock.monotonicMs() + 20_000;
+    let n = 1000;
+    while (!(await tryStore(storage, (n += 5)))) {
+      expect(systemClock.monotonicMs()).toBeLessThan(deadlineMs);
+      await systemClock.sleep(50);
     }
+    expect(storage.stats().degradedBecause).toBeUndefined();
+    expect(storage.lookup(victim.id)).toBeUndefined();
+    expect(await checkAll(storage, 200)).toBeGreaterThanOrEqual(0);
+    // Trouble may have been foreseen (free space is watched) or met; damage it is not.
+    expect(events.filter((event) => event.kind === "damage")).toEqual([]);
+    await storage.close();
   },
   60_000,
 );

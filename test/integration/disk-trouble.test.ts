@@ -1,0 +1,178 @@
+// Issue D, 5, and "too many files, deleted files": whatever happens to the volume of the cache,
+// no request fails because of it, and the compiled binary goes on caching by itself once it is over.
+// Method: the cache lives on a real file system of its own, 96 MiB, that somebody else fills up and
+// empties; the limit of open files of the running process is lowered. Everything read is compared
+// with what upstream has. Needs root on Linux; without, the tests say that they were skipped and why.
+// Devices that fail and read-only volumes are played in test/sim/storage-trouble.test.ts.
+
+import { afterAll, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
+import { BINARY, startProgram, type Program } from "../support/binary.ts";
+import { hogAll, Volume } from "../support/volume.ts";
+import { isSynthetic, syntheticSize } from "../support/synthetic-origin.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+/** Every tier. */
+const SIZES = [100, 20 * KIB, 300 * KIB, 2 * MIB, 5 * MIB];
+
+const root = mkdtempSync(join(tmpdir(), "tag-trouble-"));
+const whyNot = existsSync(BINARY) ? Volume.whyNot(root) : "dist/tag does not exist: bun run build";
+if (whyNot !== undefined) {
+  process.stderr.write(`skipped: the cache on a volume in trouble, because ${whyNot}\n`);
+}
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** The gateway with its cache on a volume of its own, and the object store behind it. */
+class World implements AsyncDisposable {
+  readonly volume: Volume;
+  readonly gateway: Program;
+  readonly #origin: Program;
+
+  private constructor(volume: Volume, origin: Program, gateway: Program) {
+    this.volume = volume;
+    this.#origin = origin;
+    this.gateway = gateway;
+  }
+
+  static async open(volume: Volume): Promise<World> {
+    const script = join(import.meta.dir, "../support/synthetic-origin.ts");
+    const origin = await startProgram([process.execPath, script]);
+    const gateway = await startProgram([BINARY, "serve"], {
+      TAG_UPSTREAM_ENDPOINT: origin.endpoint,
+      TAG_CACHE_DISK_PATH: join(volume.path, "cache"),
+      TAG_CACHE_MAX_DISK_USAGE: String(1024 * MIB), // more than there is
+      TAG_CACHE_MEMORY_BYTES: "0", // what is served is on the disk
+      AWS_ACCESS_KEY_ID: "tid_trouble",
+      AWS_SECRET_ACCESS_KEY: "tsec_trouble",
+    });
+    return new World(volume, origin, gateway);
+  }
+
+  /** Reads an object and checks every byte; answers `X-Cache`. */
+  async read(path: string): Promise<string> {
+    const answer = await fetch(`${this.gateway.endpoint}${path}`);
+    const bytes = await answer.bytes();
+    expect([path, answer.status, bytes.length]).toEqual([path, 200, syntheticSize(path)]);
+    expect([path, isSynthetic(path, 0, bytes)]).toEqual([path, true]);
+    return answer.headers.get("x-cache") ?? "";
+  }
+
+  /** Reads objects that were never asked for, of every size, eight at a time. */
+  async readNew(name: string, count: number): Promise<void> {
+    let next = 0;
+    const reader = async () => {
+      while (next < count) await this.read(pathOf(`${name}-${next}`, next++));
+    };
+    await Promise.all(Array.from({ length: 8 }, reader));
+  }
+
+  /** Reads one object of each size until all of them are hits: caching works. */
+  async cachesAgain(name: string): Promise<void> {
+    for (const at of SIZES.keys()) {
+      await eventually(async () => (await this.read(pathOf(name, at))) === "HIT");
+    }
+  }
+
+  /** The sum of a metric's samples, of those whose labels match when there is a pattern. */
+  async metric(name: string, labels = ".*"): Promise<number> {
+    const text = await (await fetch(`${this.gateway.endpoint}/metrics`)).text();
+    let sum = 0;
+    const sample = new RegExp(`^${name}(?:\\{${labels}\\})? (?<value>\\S+)$`);
+    for (const line of text.split("\n")) sum += Number(sample.exec(line)?.groups?.["value"] ?? 0);
+    return sum;
+  }
+
+  async isWell(): Promise<boolean> {
+    return (await this.metric("tag_cache_degraded")) === 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.gateway[Symbol.asyncDispose]();
+    await this.#origin[Symbol.asyncDispose]();
+    this.volume[Symbol.dispose]();
+  }
+}
+
+function pathOf(name: string, at: number): string {
+  return `/bucket/${SIZES[at % SIZES.length] ?? 0}/${name}`;
+}
+
+async function eventually(isTrue: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = systemClock.monotonicMs() + 45_000;
+  while (!(await isTrue())) {
+    if (systemClock.monotonicMs() > deadlineMs) throw new Error(`never: ${isTrue.toString()}`);
+    await systemClock.sleep(50);
+  }
+}
+
+const whenPossible = test.skipIf(whyNot !== undefined);
+
+whenPossible.each(["tmpfs", "ext4"] as const)(
+  "a full %s: everything is served, and space that is freed is used",
+  async (kind) => {
+    await using w = await World.open(Volume.mount(root, kind, 96 * MIB));
+    // The volume is the limit, not the cap: five times what fits.
+    await w.readNew("before", 320);
+    await w.cachesAgain("kept");
+
+    const hog = join(w.volume.path, "hog");
+    hogAll(hog);
+    await w.readNew("during", 40);
+    hogAll(`${hog}2`); // and what eviction freed since
+    await w.readNew("during2", 40);
+    for (const at of SIZES.keys()) await w.read(pathOf("kept", at));
+    const refused = 'reason="(disk_full|store_failed)"';
+    expect(await w.metric("tag_cache_populate_skipped_total", refused)).toBeGreaterThan(0);
+
+    rmSync(hog);
+    rmSync(`${hog}2`);
+    await w.cachesAgain("after");
+    await eventually(() => w.isWell());
+    expect(await w.metric("tag_cache_damaged_entries_total")).toBe(0);
+  },
+  120_000,
+);
+
+whenPossible(
+  "no descriptors left: connections that stand are served, and what is stored is kept",
+  async () => {
+    await using w = await World.open(Volume.mount(root, "tmpfs", 96 * MIB));
+    await w.cachesAgain("kept");
+    await w.readNew("warm", 10); // connections to and from the gateway stand
+    const limitFiles = (count: number) => {
+      const command = ["prlimit", "--pid", String(w.gateway.pid), `--nofile=${count}:4096`];
+      expect(Bun.spawnSync(command).exitCode).toBe(0);
+    };
+    const open = new Set(readdirSync(`/proc/${w.gateway.pid}/fd`).map(Number));
+    // The limit is one of numbers: none that is free may be below it.
+    let lowest = 0;
+    while (open.has(lowest)) lowest += 1;
+    limitFiles(lowest);
+    for (let turn = 0; turn < 20; turn += 1) await w.read(pathOf(`during-${turn}`, turn));
+    expect(await w.isWell()).toBe(false);
+    limitFiles(4096);
+    await eventually(() => w.isWell());
+    await w.cachesAgain("after");
+    for (const at of SIZES.keys()) expect(await w.read(pathOf("kept", at))).toBe("HIT");
+  },
+  120_000,
+);
+
+whenPossible(
+  "a cache folder that somebody empties is filled again",
+  async () => {
+    await using w = await World.open(Volume.mount(root, "tmpfs", 96 * MIB));
+    await w.cachesAgain("before");
+    const folder = join(w.volume.path, "cache");
+    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+    await w.readNew("during", 20);
+    await w.cachesAgain("before");
+    await w.cachesAgain("after");
+    await eventually(() => w.isWell());
+  },
+  120_000,
+);
