@@ -118,15 +118,20 @@ export class SigningAuth implements Auth {
   /**
    * A preflight has no credentials of its own (Fetch standard, CORS protocol), but bears the query
    * of the request it asks about. When that one is presigned, and by a known client, upstream
-   * is asked in the client's name: whose bucket is meant may depend on it.
+   * is asked in the client's name: whose bucket is meant may depend on it. A signature that covers
+   * headers only that request will bring cannot be checked yet; then the name alone counts, since
+   * all a preflight tells is which pages may ask, which is no secret.
    */
   #judgePreflight(inbound: Inbound, target: RawTarget): Principal {
     const authorization = parseAuthorization(inbound.fields, target);
     if (authorization.kind !== "signed" || authorization.claim.form !== "presigned")
       return ANONYMOUS;
+    const { claim } = authorization;
     const asked = askedByPreflight(inbound);
     if (asked === undefined) return ANONYMOUS;
-    const who = this.#judge(authorization.claim, { ...asked, fields: inbound.fields }, target);
+    const who = isCheckable(claim, inbound)
+      ? this.#judge(claim, { ...asked, fields: inbound.fields }, target)
+      : this.#identify(claim);
     return isS3Error(who) ? ANONYMOUS : who;
   }
 
@@ -135,28 +140,11 @@ export class SigningAuth implements Auth {
     { method, fields }: Pick<Inbound, "method" | "fields">,
     target: RawTarget,
   ): Principal | AuthRefusal {
-    const { accessKeyId } = claim;
-    const details = { AWSAccessKeyId: accessKeyId };
-    const client = this.#clients.get(accessKeyId);
-    if (client === undefined) {
-      return refusal("unknown_access_key", "InvalidAccessKeyId", undefined, details);
-    }
-    if (claim.service !== "s3") {
-      return refusal(
-        "malformed_auth",
-        "AuthorizationHeaderMalformed",
-        "The credential is not for the service s3",
-      );
-    }
-    const time = judgeTime(claim, this.#options.clock.nowMs());
-    if (time === "expired")
-      return refusal("expired_request", "AccessDenied", "Request has expired");
-    if (time === "skewed") return refusal("expired_request", "RequestTimeTooSkewed");
-
-    const key = this.#clients.keyFor(client, claim);
-    if (!verifySignature(claim, { method, target, fields }, key)) {
+    const who = this.#identify(claim);
+    if (isS3Error(who)) return who;
+    if (!verifySignature(claim, { method, target, fields }, who.key)) {
       return refusal("signature_mismatch", "SignatureDoesNotMatch", undefined, {
-        ...details,
+        AWSAccessKeyId: claim.accessKeyId,
         SignatureProvided: claim.signature,
       });
     }
@@ -169,6 +157,30 @@ export class SigningAuth implements Auth {
         { HeadersNotSigned: unsigned.join(", ") },
       );
     }
+    return who;
+  }
+
+  /** Whom the claim names, if its time is right; that it is theirs is for the signature to show. */
+  #identify(claim: SignatureClaim): ValidPrincipal | AuthRefusal {
+    const { accessKeyId } = claim;
+    const client = this.#clients.get(accessKeyId);
+    if (client === undefined) {
+      return refusal("unknown_access_key", "InvalidAccessKeyId", undefined, {
+        AWSAccessKeyId: accessKeyId,
+      });
+    }
+    if (claim.service !== "s3") {
+      return refusal(
+        "malformed_auth",
+        "AuthorizationHeaderMalformed",
+        "The credential is not for the service s3",
+      );
+    }
+    const time = judgeTime(claim, this.#options.clock.nowMs());
+    if (time === "expired")
+      return refusal("expired_request", "AccessDenied", "Request has expired");
+    if (time === "skewed") return refusal("expired_request", "RequestTimeTooSkewed");
+    const key = this.#clients.keyFor(client, claim);
     return { kind: "valid", accessKeyId, grantee: client.upstream.accessKeyId, claim, key };
   }
 
@@ -223,8 +235,9 @@ export class SigningAuth implements Auth {
     headers.push(...forwardableHeaders(inbound.fields, claim, query.hoisted));
     headers.push(...payload.headers);
     const call = this.#signed(client, {
-      // A store that checks a preflight's signature does so for the method it asks about.
-      method: asked.method,
+      // A store that checks a preflight's signature does so for the method it asks about. A name
+      // nobody has proven gets a signature that is good for nothing but this.
+      method: claim === undefined || isCheckable(claim, inbound) ? asked.method : inbound.method,
       rawTarget: query.rawQuery === "" ? rawTarget : `${rawTarget}?${query.rawQuery}`,
       headers,
       payloadHash: payload.payloadHash,
@@ -330,12 +343,19 @@ export class SigningAuth implements Auth {
   }
 }
 
+type ValidPrincipal = Extract<Principal, { readonly kind: "valid" }>;
+
 const ANONYMOUS: Principal = { kind: "anonymous" };
 
 /** The method a preflight asks about; undefined when it lacks what makes it one. */
 function askedByPreflight({ fields }: Inbound): { readonly method: string } | undefined {
   const method = fields.get("access-control-request-method");
   return method === undefined || !fields.has("origin") ? undefined : { method };
+}
+
+/** Whether the request has all the headers that the signature covers. */
+function isCheckable({ signedHeaders }: SignatureClaim, { fields }: Inbound): boolean {
+  return signedHeaders.every((name) => fields.has(name));
 }
 
 /** What S3 answers, whatever the bucket. */

@@ -279,6 +279,46 @@ describe("anonymous requests", () => {
       expect(call.fields.has("authorization")).toBe(false);
     });
 
+    describe("whose signature covers headers that come with that request only", () => {
+      const signer = signerFor(ANN, "eu-west-1", START_MS);
+      const headers = [...HOST, "x-amz-acl", "private"];
+      const url = presign(
+        { method: "PUT", rawTarget: "/pics/a", headers, expiresSeconds: 60 },
+        signer,
+        START_MS,
+      );
+      const asking = (rawTarget: string): Inbound =>
+        inboundOf({
+          method: "OPTIONS",
+          rawTarget,
+          headers: [...HOST, ...page, "Access-Control-Request-Method", "PUT"],
+        });
+
+      test("asks in its name too, with a signature that is good for a preflight alone", () => {
+        const call = forwarded(worldOf(), asking(url));
+        expect(call.method).toBe("OPTIONS");
+        expect(verifiesUpstream(call)).toBe(true);
+        expect(verifiesUpstream({ ...call, method: "PUT" })).toBe(false);
+      });
+
+      test.each([
+        ["it is expired", (text: string) => text.replace("Expires=60", "Expires=0")],
+        ["nobody knows it", (text: string) => text.replace(ANN.accessKeyId, "nobody")],
+      ])("asks unsigned when %s", (_what, change) => {
+        expect(forwardedOrRefused(worldOf(), asking(change(url)))).toMatchObject({
+          headers: expect.not.arrayContaining(["Authorization"]),
+        });
+      });
+
+      test("is refused where the pair may not read", () => {
+        const pairs = [{ ...secretly(ANN), upstream: secretly(UP), buckets: ["others"] }];
+        expect(forwardedOrRefused(worldOf({ pairs }), asking(url))).toMatchObject({
+          kind: "s3-error",
+          code: "AccessDenied",
+        });
+      });
+    });
+
     test.each([
       ["no origin", ["Access-Control-Request-Method", "PUT"]],
       ["no method", page],
