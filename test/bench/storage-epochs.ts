@@ -4,12 +4,12 @@
  *
  *     bun run build && bun test/bench/storage-epochs.ts [--objects 10000] [--bytes 65536]
  *         [--shares 0.25,0.5,0.75,0.9] [--policies lru,fifo,auto] [--traffic shuffled,cyclic,zipf]
- *         [--epochs 8] [--then 3]
+ *         [--epochs 8] [--after 3]
  *
  * Per case an empty cache whose cap is `share` of the body bytes of one dataset, and sixteen
  * connections that share the requests, as the workers of a data loader do:
  *
- *     shuffled   `epochs` over a dataset, each in a new order, `then` some over another
+ *     shuffled   `epochs` over a dataset, each in a new order, then `after` over another
  *     cyclic     the same, every epoch in the same order
  *     zipf       skewed with exponent 0.9, as many requests as these epochs have
  *
@@ -31,13 +31,13 @@ const { values } = parseArgs({
     policies: { type: "string", default: "lru,fifo,auto" },
     traffic: { type: "string", default: "shuffled,cyclic,zipf" },
     epochs: { type: "string", default: "8" },
-    then: { type: "string", default: "3" },
+    after: { type: "string", default: "3" },
   },
 });
 const OBJECTS = Number(values.objects);
 const OBJECT_BYTES = Number(values.bytes);
 const FIRST_EPOCHS = Number(values.epochs);
-const SECOND_EPOCHS = Number(values.then);
+const SECOND_EPOCHS = Number(values.after);
 const CONNECTIONS = 16;
 const WORKER = join(import.meta.dir, "../../scripts/bench/load/worker.ts");
 
