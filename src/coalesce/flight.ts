@@ -20,12 +20,13 @@ import { assert } from "../base/assert.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode, GatewayError } from "../base/errors.ts";
-import { type Interval, IntervalSet } from "../base/interval-set.ts";
+import type { Interval, IntervalSet } from "../base/interval-set.ts";
 import type { RawHeaders } from "../http/fields.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { CommitOutcome, Fill } from "../storage/storage.ts";
 import type { FlightMemory } from "./flight-memory.ts";
 import { Leg } from "./leg.ts";
+import { Legs } from "./legs.ts";
 import { SharedReads } from "./shared-reads.ts";
 
 /** What every reader of a flight is told about the object. */
@@ -133,14 +134,11 @@ export class Flight {
   readonly #opening = Promise.withResolvers<FlightOpening>();
   readonly #settled = Promise.withResolvers<CommitOutcome | undefined>();
   readonly #readers = new Set<FlightReader>();
-  readonly #received = new IntervalSet();
-  #legs: Leg[] = [];
+  readonly #legs: Legs;
   #departure: Departure | undefined;
   #sharedReads: SharedReads | undefined;
   #sizeBytes: number | undefined;
   #latencyMs = 0;
-  #heldBytes = 0;
-  #skippedBytes = 0;
   #failedLegs = 0;
   #partsGivenUp = false;
   #isParallel = false;
@@ -153,6 +151,7 @@ export class Flight {
 
   constructor(seams: FlightSeams) {
     this.#seams = seams;
+    this.#legs = new Legs(seams.memory);
     this.#startedAtMs = seams.clock.monotonicMs();
     // A flight nobody waits for may fail without anybody to tell.
     this.#opening.promise.catch(() => undefined);
@@ -183,7 +182,7 @@ export class Flight {
 
   /** Bytes in memory for the readers of this flight. */
   get heldBytes(): number {
-    return this.#heldBytes + (this.#sharedReads?.heldBytes ?? 0);
+    return this.#legs.heldBytes + (this.#sharedReads?.heldBytes ?? 0);
   }
 
   /** Upstream answered with the object, or a part of it. */
@@ -220,7 +219,7 @@ export class Flight {
     this.#state = "ended";
     this.#error = error;
     this.#opening.reject(error);
-    for (const leg of this.#legs) this.#land(leg);
+    this.#legs.landAll();
     this.#departure?.fill?.abandon();
     this.#settle(undefined);
     this.#progress();
@@ -252,7 +251,7 @@ export class Flight {
         return null;
       }
       const handedBytes = Math.min(this.#handedBytesMax(), reader.end - reader.position);
-      const inMemory = this.#inMemory(reader.position);
+      const inMemory = this.#legs.bytesFrom(reader.position);
       if (inMemory !== undefined) return inMemory.subarray(0, handedBytes);
       const fill = this.#departure?.fill;
       if (fill !== undefined && fill.readableFrom(reader.position) > 0) {
@@ -292,7 +291,7 @@ export class Flight {
       this.#releaseWhenDone();
     }
     // Room in the window may have come free for a leg that waits for it.
-    if (this.#heldBytes > 0) this.#progress();
+    if (this.#legs.heldBytes > 0) this.#progress();
   }
 
   #conclude(opening: FlightOpening): void {
@@ -317,7 +316,7 @@ export class Flight {
   // ---- legs -----------------------------------------------------------------
 
   #fly(leg: Leg): void {
-    this.#legs.push(leg);
+    this.#legs.add(leg);
     this.#carry(leg).then(
       () => this.#legEnded(leg),
       (error: unknown) => this.#legFailed(leg, asError(error)),
@@ -350,7 +349,7 @@ export class Flight {
   async #take(leg: Leg, received: Uint8Array): Promise<void> {
     let chunk = received;
     while (leg.isActive && chunk.length > 0 && leg.position < leg.end) {
-      const obstacle = this.#takenAhead(leg);
+      const obstacle = this.#legs.takenAhead(leg);
       if (obstacle !== undefined && obstacle.start <= leg.position) {
         const duplicate = obstacle.end - leg.position;
         if (!this.#maySkip(duplicate) && this.#canFetchParts()) {
@@ -358,7 +357,7 @@ export class Flight {
           return;
         }
         const skipped = Math.min(duplicate, chunk.length);
-        this.#skip(leg, skipped);
+        this.#legs.skip(leg, skipped);
         chunk = chunk.subarray(skipped);
         continue;
       }
@@ -373,12 +372,8 @@ export class Flight {
   }
 
   async #store(leg: Leg, part: Uint8Array): Promise<void> {
-    const at = leg.position;
-    const behind = this.#departure?.fill?.write(at, part);
-    leg.push(part);
-    this.#heldBytes += part.length;
-    this.#seams.memory.take(part.length);
-    this.#received.add(at, at + part.length);
+    const behind = this.#departure?.fill?.write(leg.position, part);
+    this.#legs.push(leg, part);
     this.#considerParallel(leg);
     this.#progress();
     if (behind !== undefined) await behind;
@@ -402,52 +397,18 @@ export class Flight {
   #maySkip(duplicateBytes: number): boolean {
     return (
       duplicateBytes <= SKIP_BYTES &&
-      this.#skippedBytes + duplicateBytes <= (this.#sizeBytes ?? 0) / 100
+      this.#legs.skippedBytes + duplicateBytes <= (this.#sizeBytes ?? 0) / 100
     );
   }
 
-  /** Moves a leg past bytes that are here already; nothing before them stays in its window. */
-  #skip(leg: Leg, count: number): void {
-    const freed = leg.dropAll();
-    this.#heldBytes -= freed;
-    this.#seams.memory.give(freed);
-    leg.position += count;
-    this.#skippedBytes += count;
-  }
-
-  /**
-   * The nearest stretch at or ahead of a leg that is present or the task of a leg that
-   * began later: the later one was started because this one was too far away.
-   */
-  #takenAhead(leg: Leg): Interval | undefined {
-    if (this.#legs.length === 1 && this.#received.size === leg.position - leg.start) {
-      return undefined; // a single leg that got everything there is: the usual case
-    }
-    const taken = this.#received.copy();
-    for (const later of this.#legs.slice(this.#legs.indexOf(leg) + 1)) {
-      if (later.isActive) taken.add(later.position, later.end);
-    }
-    const start = taken.firstFrom(leg.position);
-    return start === undefined ? undefined : { start, end: taken.endOfRun(start) };
-  }
-
-  /** Bytes present or assigned to an active leg other than `except`. */
-  #assigned(except?: Leg): IntervalSet {
-    const assigned = this.#received.copy();
-    for (const leg of this.#legs) {
-      if (leg !== except && leg.isActive) assigned.add(leg.position, leg.end);
-    }
-    return assigned;
-  }
-
   #legEnded(leg: Leg): void {
-    this.#land(leg);
+    this.#legs.land(leg);
     this.#advance();
     this.#progress();
   }
 
   #legFailed(leg: Leg, error: Error): void {
-    this.#land(leg);
+    this.#legs.land(leg);
     if (this.#state !== "open") return;
     this.#failedLegs += 1;
     // There are no further parts of a version that is gone; what is on its way still comes.
@@ -455,7 +416,7 @@ export class Flight {
     if (isOver || this.#failedLegs >= FAILED_LEGS_MAX) this.#partsGivenUp = true;
     const isComing =
       this.#sizeBytes !== undefined &&
-      (this.#canFetchParts() || this.#assigned().covers(0, this.#sizeBytes));
+      (this.#canFetchParts() || this.#legs.assigned().covers(0, this.#sizeBytes));
     if (!isComing) {
       this.fail(error);
       return;
@@ -464,27 +425,21 @@ export class Flight {
     this.#progress(); // a reader that waited for this leg asks for its bytes anew
   }
 
-  #land(leg: Leg): void {
-    if (!leg.isActive) return;
-    leg.isActive = false;
-    leg.source.close();
-  }
-
   /** After a leg ended: is everything here, or is there a part nobody is bringing? */
   #advance(): void {
     if (this.#state !== "open") return;
     const sizeBytes = this.#sizeBytes;
-    if (sizeBytes !== undefined && this.#received.size >= sizeBytes) {
+    if (sizeBytes !== undefined && this.#legs.receivedBytes >= sizeBytes) {
       void this.#complete();
       return;
     }
     if (!this.#fetchesRest) {
       // Only what is read is fetched; without readers and legs that is all there will be.
-      if (this.#activeLegs() === 0 && this.#readers.size === 0) void this.#complete();
+      if (this.#legs.activeCount === 0 && this.#readers.size === 0) void this.#complete();
       return;
     }
-    if (sizeBytes === undefined || (this.#activeLegs() > 0 && !this.#isParallel)) return;
-    if (this.#activeLegs() > 0) {
+    if (sizeBytes === undefined || (this.#legs.activeCount > 0 && !this.#isParallel)) return;
+    if (this.#legs.activeCount > 0) {
       this.#startPieces(0);
       return;
     }
@@ -494,7 +449,7 @@ export class Flight {
     }
     this.#startPieces(0);
     // What was stored before counts too: nothing left to fetch means that all of it is here.
-    if (this.#activeLegs() === 0 && this.#state === "open") void this.#complete();
+    if (this.#legs.activeCount === 0 && this.#state === "open") void this.#complete();
   }
 
   /**
@@ -505,7 +460,11 @@ export class Flight {
   #startPieces(from: number): void {
     const { pieceBytes, parallelLegs } = this.#seams.limits;
     const wanted = this.#isParallel ? parallelLegs : 1;
-    while (this.#canFetchParts() && this.#sizeBytes !== undefined && this.#activeLegs() < wanted) {
+    while (
+      this.#canFetchParts() &&
+      this.#sizeBytes !== undefined &&
+      this.#legs.activeCount < wanted
+    ) {
       const gap = this.#firstGap(from, this.#sizeBytes);
       if (gap === undefined) return;
       this.#startLeg(gap.start, Math.min(gap.end, gap.start + pieceBytes));
@@ -514,7 +473,7 @@ export class Flight {
 
   /** The first part in `[from, end)` that is neither here nor claimed by a leg. */
   #firstGap(from: number, end: number): Interval | undefined {
-    for (const gap of this.#claimed().gaps(from, end)) {
+    for (const gap of this.#legs.claimed(this.#seams.limits.pieceBytes).gaps(from, end)) {
       // The store is asked about a stretch at a time: of a huge object it knows many parts.
       for (let at = gap.start; at < gap.end; at += STRETCH_BYTES) {
         const stretch = { start: at, end: Math.min(gap.end, at + STRETCH_BYTES) };
@@ -533,25 +492,13 @@ export class Flight {
     return missing === undefined ? gaps : gaps.flatMap((gap) => missing(gap));
   }
 
-  /** Like `#assigned`, but a leg that is to bring more than the next piece claims only that. */
-  #claimed(): IntervalSet {
-    const claimed = this.#received.copy();
-    for (const leg of this.#legs) {
-      if (!leg.isActive) continue;
-      claimed.add(leg.position, Math.min(leg.end, leg.position + this.#seams.limits.pieceBytes));
-    }
-    return claimed;
-  }
-
   /** A reader waits at `at`: brings those bytes sooner when no leg is about to. */
   #demand(at: number, wantedEnd: number): void {
     if (!this.#canFetchParts() || this.#sizeBytes === undefined) return;
-    const approaching = this.#legs.find(
-      (leg) => leg.isActive && leg.position <= at && at < leg.end,
-    );
+    const approaching = this.#legs.approaching(at);
     if (approaching !== undefined && !this.#isFar(approaching, at)) return;
-    if (this.#activeLegs() >= this.#seams.limits.legsMax) return;
-    const assigned = this.#assigned(approaching);
+    if (this.#legs.activeCount >= this.#seams.limits.legsMax) return;
+    const assigned = this.#legs.assigned(approaching);
     if (assigned.firstFrom(at) === at) return;
     const { pieceBytes } = this.#seams.limits;
     const align = this.#departure?.alignBytes ?? 1;
@@ -579,27 +526,19 @@ export class Flight {
     const fetchPart = this.#departure?.fetchPart;
     assert(fetchPart !== undefined, "only a flight that can fetch parts starts further legs");
     const pending = new Leg(start, end, PENDING_SOURCE);
-    this.#legs.push(pending);
+    this.#legs.add(pending);
     fetchPart({ start, end }).then(
       (source) => {
-        this.#remove(pending);
+        this.#legs.remove(pending);
         if (this.#state === "open") this.#fly(new Leg(start, end, source));
         else source.close();
       },
       (error: unknown) => {
-        this.#remove(pending);
+        this.#legs.remove(pending);
         this.#legFailed(pending, asError(error));
         this.#progress();
       },
     );
-  }
-
-  #remove(leg: Leg): void {
-    this.#legs = this.#legs.filter((candidate) => candidate !== leg);
-  }
-
-  #activeLegs(): number {
-    return this.#legs.reduce((count, leg) => count + (leg.isActive ? 1 : 0), 0);
   }
 
   #canFetchParts(): boolean {
@@ -614,23 +553,12 @@ export class Flight {
 
   // ---- memory ---------------------------------------------------------------
 
-  #inMemory(at: number): Uint8Array | undefined {
-    for (const leg of this.#legs) {
-      const bytes = leg.bytesFrom(at);
-      if (bytes !== undefined) return bytes;
-    }
-    return undefined;
-  }
-
   /** Whether the bytes at `at` are here, on disk, coming, or can be asked for. */
   #isReachable(at: number): boolean {
     if (this.#sizeBytes !== undefined && at >= this.#sizeBytes) return true;
     if (this.#canFetchParts()) return true;
     if ((this.#departure?.fill?.readableFrom(at) ?? 0) > 0) return true;
-    return this.#legs.some(
-      (leg) =>
-        leg.bytesFrom(at) !== undefined || (leg.isActive && leg.position <= at && at < leg.end),
-    );
+    return this.#legs.bytesFrom(at) !== undefined || this.#legs.approaching(at) !== undefined;
   }
 
   /** Waits until `leg` may take another chunk into memory. */
@@ -654,26 +582,18 @@ export class Flight {
     // A lone reader shares with nobody: more than a bridge over the network would only lie there.
     const shared = isStored ? limits.windowWithFillBytes : limits.windowBytes;
     const windowBytes = this.#readers.size > 1 ? shared : Math.min(shared, LONE_WINDOW_BYTES);
-    return memory.mayGrow(this.#heldBytes, windowBytes);
+    return memory.mayGrow(this.#legs.heldBytes, windowBytes);
   }
 
   /** Drops the oldest chunks that are on disk, or that no reader needs any more. */
   #evict(): void {
     const fill = this.#departure?.fill;
-    for (const leg of this.#legs) {
-      for (;;) {
-        if (this.#hasRoom()) return;
-        const oldest = leg.oldest();
-        if (oldest === undefined) break;
-        const isOnDisk =
-          fill !== undefined && fill.readableFrom(oldest.start) >= oldest.end - oldest.start;
-        if (!isOnDisk && this.#isNeeded(oldest)) break;
-        const freed = leg.dropOldest();
-        this.#heldBytes -= freed;
-        this.#seams.memory.give(freed);
-      }
-    }
-    this.#legs = this.#legs.filter((leg) => leg.isActive || leg.oldest() !== undefined);
+    const isOnDisk = ({ start, end }: Interval) =>
+      fill !== undefined && fill.readableFrom(start) >= end - start;
+    this.#legs.dropOldest(
+      () => this.#hasRoom(),
+      (chunk) => isOnDisk(chunk) || !this.#isNeeded(chunk),
+    );
   }
 
   #isNeeded(chunk: Interval): boolean {
@@ -709,8 +629,7 @@ export class Flight {
     }
     if (slowest === undefined) return false;
     slowest.isCut = true;
-    const ahead = Math.max(...this.#legs.map((leg) => leg.position));
-    this.#seams.onSlowConsumer(ahead - slowest.position);
+    this.#seams.onSlowConsumer(this.#legs.furthest - slowest.position);
     return true;
   }
 
@@ -718,7 +637,7 @@ export class Flight {
 
   async #complete(): Promise<void> {
     this.#state = "ended";
-    for (const leg of this.#legs) this.#land(leg); // what it was still to bring came another way
+    this.#legs.landAll(); // what they were still to bring came another way
     const { fill, stillPermitted } = this.#departure ?? {};
     if (fill === undefined || stillPermitted === undefined) this.#settle(undefined);
     else if (fill.isBroken) this.#settle({ kind: "failed", reason: "the fill broke" });
@@ -736,9 +655,7 @@ export class Flight {
   #releaseWhenDone(): void {
     if (!this.#isSettled || this.#readers.size > 0 || this.#isReleased) return;
     this.#isReleased = true;
-    this.#seams.memory.give(this.#heldBytes);
-    this.#heldBytes = 0;
-    this.#legs = [];
+    this.#legs.clear();
     this.#sharedReads?.close();
     this.#departure?.fill?.release();
   }
