@@ -56,7 +56,7 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
       targets = operation.invalidates;
       break;
     case "object-in-form": {
-      const { bucket } = operation;
+      const { bucket } = operation.invalidates;
       targets = { kind: "bucket", bucket };
       if (inbound.body === null) break;
       const form = await readForm(inbound.fields.get("content-type") ?? "", inbound.body);
@@ -72,7 +72,7 @@ export async function writeThrough(state: WriteState, parts: Parts): Promise<Rep
         return parts.respond.error(state, s3Error("MaxMessageLengthExceeded"));
       }
       body = bytesSource(bytes);
-      targets = await deletedObjects(operation.bucket, inbound, bytes);
+      targets = await deletedObjects(operation.invalidates.bucket, inbound, bytes);
       break;
     }
   }

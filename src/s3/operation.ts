@@ -255,7 +255,7 @@ export interface WriteOperation {
   readonly kind: "write";
   readonly name: OperationName;
   readonly bucket: string;
-  /** The object written; undefined for operations on a bucket. */
+  /** The object written; undefined for operations on a bucket, and in a bucket of another tenant. */
   readonly id?: ObjectId | undefined;
   readonly invalidates: Invalidation;
   /** A 200 whose body is an `Error` document is a failure (CopyObject, CompleteMultipartUpload). */
@@ -283,7 +283,8 @@ export interface VirtualHost {
  *
  * The bucket ends at the first slash of the raw path: `/b//k` is the key `/k`, and an
  * encoded `%2F` belongs to a name. Keys keep dots, doubled and trailing slashes
- * untouched. Refusals: `InvalidBucketName` and `KeyTooLongError` (400),
+ * untouched. By another tenant's name (`TENANT`) nothing is cached, and a write invalidates what
+ * is cached by the plain one. Refusals: `InvalidBucketName` and `KeyTooLongError` (400),
  * `MethodNotAllowed` (405, with `Allow`).
  */
 export function classify(
@@ -294,7 +295,8 @@ export function classify(
 ): Operation | S3Error {
   const { bucket, key } =
     virtualHost === undefined ? placeOf(target) : placeOn(virtualHost, target);
-  if (bucket !== undefined && !isValidBucketName(bucket)) {
+  const plain = bucket?.replace(TENANT, "");
+  if (bucket !== undefined && plain !== undefined && !isValidBucketName(plain)) {
     return s3Error("InvalidBucketName", { details: { BucketName: bucket } });
   }
   if (key !== undefined && isTooLong(key)) {
@@ -305,9 +307,12 @@ export function classify(
   const name = nameOf(scope, method, target.query, fields);
   if (name === undefined) return methodNotAllowed(method, scope);
 
-  if (bucket === undefined) return { kind: "other", name, bucket, key };
+  if (bucket === undefined || plain === undefined) return { kind: "other", name, bucket, key };
+  const isForeign = bucket !== plain;
   if (key !== undefined && (name === "GetObject" || name === "HeadObject")) {
-    return { kind: "read", name, id: { bucket, key }, ...inspectRead(target.query, fields) };
+    const wishes = inspectRead(target.query, fields);
+    const isPlain = wishes.isPlain && !isForeign;
+    return { kind: "read", name, id: { bucket, key }, ...wishes, isPlain };
   }
   const effect = EFFECTS[name];
   switch (effect) {
@@ -320,20 +325,20 @@ export function classify(
         kind: "write",
         name,
         bucket,
-        invalidates: { kind: effect, bucket },
+        invalidates: { kind: effect, bucket: plain },
         canFailInside200: false,
         carriesObject: false,
       };
     case "object": {
-      const id = { bucket, key: key ?? "" };
+      const id = { bucket: plain, key: key ?? "" };
       return {
         kind: "write",
         name,
         bucket,
-        id,
+        id: isForeign ? undefined : id,
         invalidates: invalidationOf(name, id, fields),
         canFailInside200: name === "CopyObject" || name === "CompleteMultipartUpload",
-        carriesObject: name === "PutObject" && carriesObject(target.query, fields),
+        carriesObject: name === "PutObject" && !isForeign && carriesObject(target.query, fields),
       };
     }
     default:
@@ -368,6 +373,8 @@ function decoded(rawName: string): string {
 // like IP addresses. It also keeps "/" out, which object-id.ts relies on.
 const BUCKET_NAME = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const BAD_DOTS = /\.\.|\.-|-\./;
+/** Ceph's tenants have namespaces of their own: `tenant:bucket`; those without a tenant are in "". */
+const TENANT = /^\w*:/;
 
 /** Whether a bucket may be called so; older buckets with capitals or underscores may not. */
 export function isValidBucketName(name: string): boolean {

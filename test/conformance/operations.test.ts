@@ -462,6 +462,42 @@ describe("a bucket name", () => {
   });
 });
 
+describe("a bucket of another tenant, as Ceph names it", () => {
+  test.each(["/corp:pics/k", "/:pics/k", "/corp%3Apics/k"])(
+    "%s is read, and never stored",
+    (path) => {
+      const bucket = decodeURIComponent(path.split("/")[1] ?? "");
+      expect(ask("GET", path)).toMatchObject({
+        kind: "read",
+        id: { bucket, key: "k" },
+        isPlain: false,
+      });
+    },
+  );
+
+  test("is written under both its names", () => {
+    expect(ask("PUT", "/corp:pics/k")).toMatchObject({
+      bucket: "corp:pics",
+      id: undefined,
+      carriesObject: false,
+      invalidates: { kind: "object", id: { bucket: "pics", key: "k" } },
+    });
+    for (const [method, rest] of [
+      ["PUT", "?policy"],
+      ["POST", "?delete"],
+    ] as const) {
+      expect(ask(method, `/corp:pics${rest}`)).toMatchObject({
+        bucket: "corp:pics",
+        invalidates: { bucket: "pics" },
+      });
+    }
+  });
+
+  test.each(["/a b:pics/k", "/corp:Pics/k", "/a:b:pics/k", "/corp:/k"])("%s is none", (path) => {
+    expect(ask("GET", encodeURI(path))).toMatchObject({ code: "InvalidBucketName" });
+  });
+});
+
 describe("a copy source", () => {
   test.each([
     ["/bkt/key", { bucket: "bkt", key: "key", versionId: undefined }],
