@@ -55,6 +55,9 @@ export interface RowPlace {
   readonly offset: number;
 }
 
+/** A row as far as its place needs it. */
+type LocatedRow = RowPlace & Pick<CatalogRow, "version" | "disk" | "flags">;
+
 /** A row as far as eviction needs it. */
 export interface PlacedRow {
   readonly h: number;
@@ -178,6 +181,11 @@ export class Catalog {
     return sum;
   }
 
+  /** Names of the buckets that ever had an entry. */
+  bucketNames(): Set<string> {
+    return new Set(this.#shards.flatMap((shard) => shard.bucketNames()));
+  }
+
   /** Bytes a bucket takes: bodies on the volume, and rows of the inline tier. */
   bucketBytes(bucket: string): number {
     let sizeBytes = 0;
@@ -237,7 +245,7 @@ export class CatalogShard {
   readonly #onDamage: CatalogOptions["onDamage"];
   readonly #bucketIds = new Map<string, number>();
   readonly #select: Statement<RawRow, [number]>;
-  readonly #locate: Statement<RowPlace & { version: number; flags: number }, [number]>;
+  readonly #locate: Statement<LocatedRow, [number]>;
   readonly #move: Statement;
   readonly #flag: Statement;
   readonly #insert: Statement;
@@ -271,7 +279,7 @@ export class CatalogShard {
       const prepare = (sql: string): Statement => this.#database.prepare(sql);
       this.#select = this.#database.prepare("SELECT * FROM object WHERE h = ?");
       this.#locate = this.#database.prepare(
-        "SELECT version, place, offset, flags FROM object WHERE h = ?",
+        "SELECT version, place, offset, disk, flags FROM object WHERE h = ?",
       );
       this.#move = prepare("UPDATE object SET place = ?, offset = ?, crc = ? WHERE h = ?");
       this.#flag = prepare("UPDATE object SET flags = ?, crc = ? WHERE h = ?");
@@ -433,6 +441,11 @@ export class CatalogShard {
   pointsAt(entry: RowKey, place: number, offset: number): boolean {
     const row = this.#locate.get(entry.h);
     return row?.version === entry.version && row.place === place && row.offset === offset;
+  }
+
+  /** What the row `h` takes and how it is marked, unchecked; undefined when there is none. */
+  peek(h: number): LocatedRow | undefined {
+    return this.#locate.get(h) ?? undefined;
   }
 
   /** True when the row of `entry` names exactly this place and is pinned. */

@@ -49,6 +49,7 @@ import { OpenFiles } from "./open-files.ts";
 import { Pins } from "./pins.ts";
 import { createPolicy, type EvictionPolicy, type PolicyName } from "./policy.ts";
 import { Publisher } from "./publisher.ts";
+import { Quotas, type QuotaFigures } from "./quotas.ts";
 import { recover } from "./recovery.ts";
 import { SegmentReader, type MemoryTier } from "./segment-reader.ts";
 import { RecordWriter } from "./segment-writer.ts";
@@ -84,6 +85,17 @@ export interface DiskStorage extends Storage, Pinning {
    * what was done, also when `signal` or `close` ended it early.
    */
   compact(signal: AbortSignal): Promise<CompactReport>;
+  /** The stored buckets that have a bound of their own. */
+  quotaFigures(): readonly QuotaFigures[];
+  resources(): StoreResources;
+}
+
+/** What the store holds of the process just now. */
+export interface StoreResources {
+  /** Files kept open for reading. */
+  readonly openFiles: number;
+  /** Body bytes in memory that wait for the disk. */
+  readonly fillMemoryBytes: number;
 }
 
 export interface EngineOptions {
@@ -94,6 +106,8 @@ export interface EngineOptions {
   readonly pins: readonly { readonly bucket: string; readonly prefix: string }[];
   /** Share of the cap that pinned bodies may take. */
   readonly pinnedShareMax: number;
+  /** What a bucket may take on disk; undefined: what there is. */
+  readonly quotaBytes: (bucket: string) => number | undefined;
   /** Bound of the memory tier. */
   readonly memoryBytes: number;
   /** Bound of the index of parsed entries. */
@@ -130,6 +144,8 @@ export class Engine implements DiskStorage {
   readonly #entries: Entries;
   readonly #publisher: Publisher;
   readonly #evictor: Evictor;
+  readonly #quotas: Quotas;
+  readonly #fillMemory: FillMemory;
   readonly #intake: Intake;
   readonly #housekeeping: Housekeeping;
   readonly #unlinks = new Set<Promise<void>>();
@@ -263,6 +279,21 @@ export class Engine implements DiskStorage {
       onDamage: (what, cause) => this.#damage(what, cause),
       onFailure,
     });
+    this.#quotas = new Quotas({
+      catalog: this.#catalog,
+      quotaBytes: options.quotaBytes,
+      heat: this.#heat,
+      sparesUsed: this.#policy.evacuatedShareMax > 0,
+      isGrowing: (version) => this.#intake.growing(version) !== undefined,
+      budget,
+      spawn: (name, run) => this.#tasks.spawn(name, run),
+      remove: (ids) => this.#entries.remove(ids),
+      onEvicted: (entries, bodyBytes) => {
+        this.#evictedEntries += entries;
+        this.#evictedBytes += bodyBytes;
+      },
+    });
+    this.#fillMemory = new FillMemory(options.fillMemoryBytes);
     this.#intake = new Intake(
       {
         entries: this.#entries,
@@ -275,8 +306,10 @@ export class Engine implements DiskStorage {
         space: this.#space,
         evictor: this.#evictor,
         policy: this.#policy,
+        pins: this.#pins,
+        quotas: this.#quotas,
         health: this.#health,
-        memory: new FillMemory(options.fillMemoryBytes),
+        memory: this.#fillMemory,
         fillsMax: options.fillsMax,
         blockThresholdBytes: options.blockThresholdBytes,
         chunkBytes: (blockBytes) => chunkBytesFor(capacityBytes, blockBytes),
@@ -318,7 +351,8 @@ export class Engine implements DiskStorage {
       );
       return recovery
         .finally(() => this.#recovered.resolve())
-        .then(() => this.#pins.settle(signal));
+        .then(() => this.#pins.settle(signal))
+        .then(() => this.#quotas.enforce(this.#catalog.bucketNames()));
     });
     this.#evictor.poke();
   }
@@ -420,6 +454,14 @@ export class Engine implements DiskStorage {
 
   pinFigures(): PinFigures {
     return this.#pins.figures();
+  }
+
+  quotaFigures(): QuotaFigures[] {
+    return this.#quotas.figures(this.#catalog.bucketNames());
+  }
+
+  resources(): StoreResources {
+    return { openFiles: this.#openFiles.count, fillMemoryBytes: this.#fillMemory.usedBytes };
   }
 
   async compact(signal: AbortSignal): Promise<CompactReport> {

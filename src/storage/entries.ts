@@ -188,7 +188,7 @@ export class Entries {
       listed.add(entry.name);
       yield entry;
     }
-    for (const name of bucket === undefined ? this.#bucketNames() : [bucket]) {
+    for (const name of bucket === undefined ? this.#options.catalog.bucketNames() : [bucket]) {
       for (const ids of this.#idsOf(name, prefix)) {
         for (const id of ids) {
           const key = objectIdString(id);
@@ -221,15 +221,6 @@ export class Entries {
         if (names.length < NAMES_PER_PAGE) break;
       }
     }
-  }
-
-  #bucketNames(): Set<string> {
-    const { catalog } = this.#options;
-    const names = new Set<string>();
-    for (let index = 0; index < catalog.shardCount; index += 1) {
-      for (const name of catalog.shard(index).bucketNames()) names.add(name);
-    }
-    return names;
   }
 
   /** Tries again what the disk refused; what fails again is hidden again. */

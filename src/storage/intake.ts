@@ -13,7 +13,9 @@ import type { DiskHealth } from "./health.ts";
 import { identityOf, type Identity } from "./identity.ts";
 import type { OpenFiles } from "./open-files.ts";
 import { groupOf, type EvictionPolicy } from "./policy.ts";
-import type { Publisher } from "./publisher.ts";
+import type { Pins } from "./pins.ts";
+import { inlineBytes, type Publisher } from "./publisher.ts";
+import type { Quotas } from "./quotas.ts";
 import { BLOCK_BYTES, recordBytes } from "./segment-format.ts";
 import { owned, SegmentPlace, type SegmentReader } from "./segment-reader.ts";
 import { CacheFull, RecordTarget, smallRecord } from "./segment-writer.ts";
@@ -32,6 +34,8 @@ export interface IntakeOptions {
   readonly space: Space;
   readonly evictor: Evictor;
   readonly policy: EvictionPolicy;
+  readonly pins: Pins;
+  readonly quotas: Quotas;
   readonly health: DiskHealth;
   readonly memory: FillMemory;
   readonly fillsMax: number;
@@ -78,30 +82,45 @@ export class Intake {
     return this.#growing.get(version);
   }
 
-  begin({ meta, extend }: FillRequest): Fill | { readonly refused: FillRefusal } {
-    const refused = this.#refusal(meta);
+  begin({ meta, extend, expectedBytes }: FillRequest): Fill | { readonly refused: FillRefusal } {
+    const refused = this.#refusal();
     if (refused !== undefined) return { refused };
-    const { entries, segments, policy, evictor, blockThresholdBytes } = this.#options;
+    const { entries, segments, quotas, policy, pins, evictor, blockThresholdBytes } = this.#options;
     const identity = identityOf(meta.id, this.#options.shardCount);
     const group = groupOf(meta.id);
     policy.noteRequest(group, identity.h, meta.sizeBytes);
 
     const extended = extend === undefined ? undefined : entries.current(extend);
     if (extended?.place.kind === "file" && isSameBody(extended, meta)) {
+      if (this.#isTooLarge(this.#options.files.allocatedBytes(extended.place.body.layout))) {
+        return { refused: "too_large" };
+      }
+      if (!quotas.hasRoom(meta.id.bucket, 0)) return { refused: "quota" };
       return evictor.hasRoom(Math.min(meta.sizeBytes, FILE_ROOM_BYTES))
         ? this.#extend(meta, extended, extended.place.body)
         : { refused: "disk_full" };
     }
-    if (!policy.admits(group, evictor.isFull)) return { refused: "not_admitted" };
+    const head = encodeHead(meta);
+    const recordLength = recordBytes(head.length, meta.sizeBytes);
+    const isInBlocks =
+      recordLength > segments.recordBytesMax || meta.sizeBytes >= blockThresholdBytes;
+    // Of an object in blocks only what is read takes room.
+    const neededBytes = isInBlocks
+      ? (expectedBytes ?? meta.sizeBytes)
+      : Math.max(recordLength, inlineBytes(head.length, meta.sizeBytes));
+    if (this.#isTooLarge(neededBytes)) return { refused: "too_large" };
+    const isFull = evictor.isFull || quotas.isFull(meta.id.bucket);
+    const isWanted = policy.admits(group, isFull) || pins.wants(meta.id, neededBytes);
+    if (!isWanted) return { refused: "not_admitted" };
+    if (!quotas.hasRoom(meta.id.bucket, neededBytes)) return { refused: "quota" };
 
-    const start = { meta, identity, group, version: this.#options.nextStamp() };
+    const version = this.#options.nextStamp();
+    const start = { meta, identity, group, version, neededBytes };
     if (meta.sizeBytes <= INLINE_BYTES) {
       return evictor.hasRoom(0) ? this.#fillInline(start) : { refused: "disk_full" };
     }
-    const head = encodeHead(meta);
-    const recordLength = recordBytes(head.length, meta.sizeBytes);
-    if (recordLength > segments.recordBytesMax || meta.sizeBytes >= blockThresholdBytes) {
-      return evictor.hasRoom(Math.min(meta.sizeBytes, FILE_ROOM_BYTES))
+    if (isInBlocks) {
+      return evictor.hasRoom(Math.min(neededBytes, FILE_ROOM_BYTES))
         ? this.#fillFile(start)
         : { refused: "disk_full" };
     }
@@ -122,14 +141,17 @@ export class Intake {
     for (const fill of this.#running) fill.break(reason);
   }
 
-  #refusal(meta: ObjectMeta): FillRefusal | undefined {
-    const { health, memory, fillsMax, space } = this.#options;
+  #refusal(): FillRefusal | undefined {
+    const { health, memory, fillsMax } = this.#options;
     if (this.#isClosed) return "closing";
     if (health.degradedBecause !== undefined) return health.isFull ? "disk_full" : "store_failed";
     if (this.#running.size >= fillsMax) return "too_many_fills";
     if (memory.isFull) return "fill_memory";
-    if (meta.sizeBytes > space.capacityBytes * LARGEST_SHARE) return "too_large";
     return undefined;
+  }
+
+  #isTooLarge(sizeBytes: number): boolean {
+    return sizeBytes > this.#options.space.capacityBytes * LARGEST_SHARE;
   }
 
   #fillInline(start: Start): Fill {
@@ -153,10 +175,14 @@ export class Intake {
 
   #memoryFill(start: Start, publish: (body: Uint8Array) => Promise<CommitOutcome>): Fill {
     const { memory, health } = this.#options;
+    const unreserve = this.#reserve(start);
     const fill = new MemoryFill(start.meta.sizeBytes, memory, {
       publish: (self, stillPermitted) =>
         stillPermitted() ? publish(self.bytes()) : { kind: "refused" },
-      finished: (self) => this.#running.delete(self),
+      finished: (self) => {
+        this.#running.delete(self);
+        unreserve();
+      },
       failed: (error) => health.fail(error),
     });
     this.#running.add(fill);
@@ -167,6 +193,7 @@ export class Intake {
     const { meta, identity, version } = start;
     const { segments, openFiles, publisher, memory, health } = this.#options;
     const target = new RecordTarget(segments, openFiles, head, meta.sizeBytes);
+    const unreserve = this.#reserve(start);
     let isHandedOver = false;
     const fill = new StreamFill(
       { sizeBytes: meta.sizeBytes, blockBytes: BLOCK_BYTES, mayHaveGaps: false, target, memory },
@@ -189,6 +216,7 @@ export class Intake {
         },
         finished: (self) => {
           this.#running.delete(self);
+          unreserve();
           if (target.extent !== undefined && !isHandedOver) {
             segments.settle(target.extent, undefined);
           }
@@ -213,7 +241,7 @@ export class Intake {
       chunkBytes: this.#options.chunkBytes(blockBytes),
     };
     const body = new FileBody(layout, { isComplete: false, load: () => undefined });
-    return this.#fillBody(body, undefined, (stillPermitted, fill) => {
+    return this.#fillBody(meta.id.bucket, body, undefined, (stillPermitted, fill) => {
       if (!stillPermitted()) return { kind: "refused" };
       for (const [block, crc] of fill.blockCrcs) body.add(block, crc);
       if (fill.blockCrcs.size === 0) return { kind: "failed", reason: "no whole block came" };
@@ -230,7 +258,7 @@ export class Intake {
       ranges: body.present(),
       read: (range) => this.#options.fileReader.bytes(body, range),
     };
-    return this.#fillBody(body, stored, (stillPermitted, fill) => {
+    return this.#fillBody(meta.id.bucket, body, stored, (stillPermitted, fill) => {
       if (!stillPermitted()) return { kind: "refused" };
       const entry = this.#options.entries.find(meta.id);
       if (entry?.version !== extended.version) {
@@ -243,6 +271,7 @@ export class Intake {
   }
 
   #fillBody(
+    bucket: string,
     body: FileBody,
     stored: StoredParts | undefined,
     publish: (
@@ -250,14 +279,15 @@ export class Intake {
       fill: StreamFill,
     ) => CommitOutcome | Promise<CommitOutcome>,
   ): Fill {
-    const { files, space, memory, health, removeFiles } = this.#options;
+    const { files, space, quotas, memory, health, removeFiles } = this.#options;
     const { layout } = body;
     const isNew = stored === undefined;
     let writtenBytes = 0;
     const reserve = async (sizeBytes: number): Promise<void> => {
-      await this.#makeRoom(sizeBytes);
+      await this.#makeRoom(bucket, sizeBytes);
       writtenBytes += sizeBytes;
       space.growingBytes += sizeBytes;
+      quotas.reserve(bucket, sizeBytes);
     };
     body.writers += 1;
     const options = {
@@ -273,6 +303,7 @@ export class Intake {
       finished: (self, isPublished) => {
         this.#running.delete(self);
         space.growingBytes -= writtenBytes;
+        quotas.reserve(bucket, -writtenBytes);
         body.writers -= 1;
         if (body.writers === 0) this.#growing.delete(layout.version);
         if (isNew && !isPublished) removeFiles(layout, writtenBytes);
@@ -285,11 +316,18 @@ export class Intake {
     return fill;
   }
 
+  /** Counts what a fill is going to write against its bucket, until it is called back. */
+  #reserve({ meta, neededBytes }: Start): () => void {
+    const { quotas } = this.#options;
+    quotas.reserve(meta.id.bucket, neededBytes);
+    return () => quotas.reserve(meta.id.bucket, -neededBytes);
+  }
+
   /** Waits a little for eviction; rejects with `CacheFull` when that does not help. */
-  async #makeRoom(sizeBytes: number): Promise<void> {
-    const { evictor } = this.#options;
+  async #makeRoom(bucket: string, sizeBytes: number): Promise<void> {
+    const { evictor, quotas } = this.#options;
     for (let attempt = 0; attempt < ROOM_TRIES; attempt += 1) {
-      if (evictor.hasRoom(sizeBytes)) return;
+      if (evictor.hasRoom(sizeBytes) && quotas.hasRoom(bucket, sizeBytes)) return;
       await this.#sleep(ROOM_PAUSE_MS);
     }
     throw new CacheFull();
@@ -302,6 +340,8 @@ interface Start {
   readonly identity: Identity;
   readonly group: number;
   readonly version: number;
+  /** What it is going to take on disk, as far as that is known. */
+  readonly neededBytes: number;
 }
 
 function isSameBody(entry: Entry, meta: ObjectMeta): boolean {

@@ -19,6 +19,11 @@ export class OpenFiles {
     this.#open = new LruMap(filesMax, (_path, file) => file.retire());
   }
 
+  /** Files kept open. */
+  get count(): number {
+    return this.#open.size;
+  }
+
   /** The file, counted as used until `release`. Throws `storage_io` when it cannot be opened. */
   acquire(path: string): OpenFile {
     let file = this.#open.get(path);

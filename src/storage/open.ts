@@ -24,8 +24,9 @@ export {
   type TierSummary,
 } from "./catalog-reader.ts";
 export type { CompactReport } from "./evictor.ts";
+export type { QuotaFigures } from "./quotas.ts";
 export type { CheckedEntry } from "./scrub.ts";
-export type { DiskStorage, StorageEvent } from "./engine.ts";
+export type { DiskStorage, StorageEvent, StoreResources } from "./engine.ts";
 export type { Pin, PinFigures, PinReport } from "./storage.ts";
 
 export type { PolicyName } from "./policy.ts";
@@ -44,6 +45,8 @@ export interface StorageOptions {
   readonly pins?: readonly { readonly bucket: string; readonly prefix: string }[];
   /** Share of the cap that pinned bodies may take. Default 0.8. */
   readonly pinnedShareMax?: number;
+  /** What a bucket may take on disk; undefined: what there is. Default: no bucket has a bound. */
+  readonly quotaBytes?: (bucket: string) => number | undefined;
   /** Memory for the hottest small bodies. Default 256 MiB. */
   readonly memoryBytes?: number;
   /** Objects from this size on are held in blocks and may be partly present. Default 64 MiB. */
@@ -93,6 +96,7 @@ export async function openStorage(options: StorageOptions): Promise<DiskStorage>
         policy: options.policy ?? "auto",
         pins: options.pins ?? [],
         pinnedShareMax: options.pinnedShareMax ?? 0.8,
+        quotaBytes: options.quotaBytes ?? (() => undefined),
         memoryBytes: options.memoryBytes ?? 256 * MIB,
         indexBytes: options.indexBytes ?? 64 * MIB,
         fillsMax: options.fillsMax ?? 256,

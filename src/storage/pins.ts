@@ -83,6 +83,12 @@ export class Pins {
     return this.#pins.length > 0;
   }
 
+  /** Whether a body of about `sizeBytes` would be pinned: then it is taken, whatever the policy says. */
+  wants(id: ObjectId, sizeBytes: number): boolean {
+    const { catalog, maxBytes } = this.#options;
+    return this.#covers(id) && catalog.pinned().disk + sizeBytes <= maxBytes;
+  }
+
   /** Whether a body of `diskBytes` is to be written as pinned. `wasPinned`: its row is already. */
   holds(id: ObjectId, diskBytes: number, wasPinned = false): boolean {
     if (!this.#covers(id)) return false;

@@ -177,7 +177,7 @@ export class Publisher {
           ...common,
           place: 0,
           offset: 0,
-          disk: ROW_BYTES + (head?.length ?? 0) + place.body.length,
+          disk: inlineBytes(head?.length ?? 0, place.body.length),
           flags: FLAG_COMPLETE,
           body: place.body,
         };
@@ -219,6 +219,11 @@ function isPinned({ flags }: CatalogRow): boolean {
 
 /** What a row costs besides head and body. */
 const ROW_BYTES = 150;
+
+/** What an object of the inline tier counts as taking on disk. */
+export function inlineBytes(headLength: number, bodyLength: number): number {
+  return ROW_BYTES + headLength + bodyLength;
+}
 
 function locationOf(extent: Extent): Location {
   return { segment: extent.segment, offset: extent.offset };

@@ -57,6 +57,8 @@ export type FillRefusal =
   | "fill_memory"
   /** The eviction policy keeps what is there rather than take this. */
   | "not_admitted"
+  /** Its bucket has no room left of its own. */
+  | "quota"
   | "closing";
 
 export interface FillRequest {
@@ -67,6 +69,11 @@ export interface FillRequest {
    * body, which replaces whatever the object had.
    */
   readonly extend?: StoredObject | undefined;
+  /**
+   * How much of the body the fill is going to bring, where only a part of a large object is
+   * wanted. Undefined: all of it.
+   */
+  readonly expectedBytes?: number | undefined;
 }
 
 export type CommitOutcome =

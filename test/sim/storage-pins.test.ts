@@ -79,7 +79,7 @@ describe.each(POLICIES)("%s", (policy) => {
           const sizeBytes = sizeFrom(random);
           writtenBytes += sizeBytes;
           const isPinned = random.below(4) === 0 && pinnedBytes + sizeBytes < 0.4 * CAP_BYTES;
-          if (!isPinned) return put(storage, `other/${round}/${n}`, sizeBytes);
+          if (!isPinned) return put(storage, `other/${round}/${n}`, sizeBytes, 60);
           pinnedBytes += sizeBytes;
           const key = `${round === 0 ? "late" : "pinned"}/${round}/${n}`;
           (round === 0 ? late : pinned).set(key, sizeBytes);
