@@ -118,7 +118,7 @@ export class RecordWriter {
       if (extent === undefined) continue;
       if (previous !== undefined && !follows(previous.extent, extent)) {
         // A new segment began: its records are the next batch. Give the place back for now.
-        this.#segments.settle(extent, undefined);
+        this.#segments.giveBack(extent);
         break;
       }
       this.#waiting.shift();
@@ -184,6 +184,8 @@ export class RecordTarget implements BodyTarget {
   readonly #head: Uint8Array;
   readonly #bodyLength: number;
   #extent: Extent | undefined;
+  /** Whether a scan would take it for a record. */
+  #hasHeader = false;
   #reading: OpenFile | undefined;
 
   constructor(segments: Segments, files: OpenFiles, head: Uint8Array, bodyLength: number) {
@@ -196,6 +198,13 @@ export class RecordTarget implements BodyTarget {
   /** Where the record is; undefined before the first byte came. */
   get extent(): Extent | undefined {
     return this.#extent;
+  }
+
+  /** Gives the place up, because it will not be published. */
+  abandon(): void {
+    if (this.#extent === undefined) return;
+    if (this.#hasHeader) this.#segments.settle(this.#extent, undefined);
+    else this.#segments.giveBack(this.#extent);
   }
 
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -234,6 +243,7 @@ export class RecordTarget implements BodyTarget {
     };
     const file = fileOf(extent);
     await file.write([table], this.#bodyStart(extent) + this.#bodyLength);
+    this.#hasHeader = true;
     await file.write([encodeHeader(header, extent.segment.nonce), this.#head], extent.offset);
     return header;
   }

@@ -187,7 +187,7 @@ export class Segments {
 
   /**
    * Ends the writing of a place. With an entry, a row points at it now; without, it is
-   * taken back if it is the last of the segment, and otherwise skipped for ever.
+   * skipped for ever: its record is complete, and a scan would believe it.
    */
   settle(extent: Extent, entry: FooterEntry | undefined, isPinned = false): void {
     const { segment } = extent;
@@ -195,10 +195,18 @@ export class Segments {
     if (entry !== undefined) {
       segment.footer?.add(entry);
       segment.noteLive(extent.length, entry.group, isPinned);
-    } else if (segment.cursor === extent.offset + extent.length) {
-      segment.cursor = extent.offset;
     }
     if (segment !== this.#fresh && segment !== this.#kept) this.#sealWhenIdle(segment);
+  }
+
+  /**
+   * Ends the writing of a place that never got the header of a record. It is used again if
+   * it is the last of the segment, and otherwise skipped.
+   */
+  giveBack(extent: Extent): void {
+    const { segment, offset, length } = extent;
+    if (segment.cursor === offset + length) segment.cursor = offset;
+    this.settle(extent, undefined);
   }
 
   /** Forgets a segment: its rows are misses from here on. Its file goes, readers keep their bytes. */

@@ -2,7 +2,15 @@
 
 import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../../../src/base/errors.ts";
 import { openCatalogReader } from "../../../src/storage/open.ts";
@@ -130,6 +138,42 @@ describe("restart", () => {
   function unclean(path: string): void {
     editState(path, { isClean: false });
   }
+
+  test("what a killed process was about to overwrite hides nothing behind it", async () => {
+    await using temp = new TempStore();
+    await using found = new TempStore();
+    const storage = await temp.open({ capacityBytes: 4096 * MIB });
+    const put = (key: string, size: number) =>
+      store(storage, metaOf({ bucket: "b", key }, size), patternOf(key, size));
+    await Promise.all([1, 2, 3, 4].map((n) => put(`dead-${n}`, 3 * MIB)));
+    storage.removePrefix("b", "dead-");
+    // A complete record that is refused at the last moment, because a write came in between, …
+    const refused = mustBegin(storage, { meta: metaOf({ bucket: "b", key: "old" }, 3 * MIB) });
+    await writeAll(refused, 0, patternOf("old", 3 * MIB));
+    expect((await refused.commit(() => false)).kind).toBe("refused");
+    refused.release();
+    // … one in its place that is never completed, and two behind that one.
+    const half = mustBegin(storage, { meta: metaOf({ bucket: "b", key: "new" }, MIB) });
+    await writeAll(half, 0, patternOf("new", MIB).subarray(0, MIB - 10));
+    await put("inside", 1.5 * MIB);
+    await put("astride", MIB);
+    await put("behind", MIB);
+    // As kill -9 leaves it.
+    cpSync(temp.path, found.path, { recursive: true });
+    half.release();
+    const after = await found.open({ capacityBytes: 4096 * MIB });
+    await after.compact(new AbortController().signal); // waits until everything was looked at
+    for (const [key, size] of [
+      ["inside", 1.5 * MIB],
+      ["astride", MIB],
+      ["behind", MIB],
+    ] as const) {
+      const object = after.lookup({ bucket: "b", key });
+      const body = object === undefined ? undefined : await bodyOf(after, object);
+      expect([key, body?.length]).toEqual([key, size]);
+      expect(body).toEqual(patternOf(key, size));
+    }
+  });
 
   test("a store of a newer version is refused, not guessed at", async () => {
     await using temp = new TempStore();
