@@ -216,14 +216,8 @@ export class Intake {
         },
         finished: (self) => {
           this.#running.delete(self);
-<<<<<<< Updated upstream
           unreserve();
-          if (target.extent !== undefined && !isHandedOver) {
-            segments.settle(target.extent, undefined);
-          }
-=======
           if (!isHandedOver) target.abandon();
->>>>>>> Stashed changes
         },
         failed: (error) => {
           if (!(error instanceof CacheFull)) health.fail(error);
