@@ -26,16 +26,17 @@ import { type Random, systemRandom } from "./base/random.ts";
 import { Secret } from "./base/secret.ts";
 import { Tasks } from "./base/tasks.ts";
 import { BUILD } from "./base/version.ts";
-import { Cache, openWriteNotes } from "./cache/cache.ts";
+import { Cache, openWriteNotes, Rules } from "./cache/cache.ts";
 import { Coalescer } from "./coalesce/coalescer.ts";
 import type { KeyPair as ConfiguredPair } from "./config/option.ts";
 import type { Config } from "./config/options.ts";
+import { storageSettings } from "./config/storage-settings.ts";
 import { isFileEndpoint } from "./config/validate.ts";
 import { createObserver } from "./gateway/accounting.ts";
 import { createGateway, type Gateway } from "./gateway/gateway.ts";
 import type { Handler } from "./http/exchange.ts";
 import { createAccessLog } from "./observability/access-log.ts";
-import { CacheOutcomes, showStoreFigures } from "./observability/cache-figures.ts";
+import { CacheOutcomes, showDiskFigures, showStoreFigures } from "./observability/cache-figures.ts";
 import { Events } from "./observability/events.ts";
 import { type Log, SILENT_LOG } from "./observability/log.ts";
 import { createMetrics, type Metrics } from "./observability/metrics.ts";
@@ -135,6 +136,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
     {
       ttlMs: config.cache.ttlMs,
       sizeThresholdBytes: config.cache.sizeThresholdBytes,
+      rules: new Rules(config.cache.rules),
       staleIfErrorMs: config.cache.staleIfErrorMs,
       tombstonesMax: TOMBSTONES_MAX,
     },
@@ -300,6 +302,7 @@ async function connectUpstream(
         metrics.upstreamResponsesTotal.inc({ method, code: String(status) });
       },
       onFailure: (method, error) => events.upstreamFailed(method, error),
+      onBytes: (sizeBytes) => metrics.upstreamReceivedBytesTotal.inc(sizeBytes),
       onRetry: () => metrics.upstreamRetriesTotal.inc(),
     },
   });
@@ -435,11 +438,8 @@ async function openStore(
   const { cache } = config;
   if (!cache.enabled) return undefined;
   return openStorage({
-    path: cache.diskPath,
-    capacityBytes: cache.maxDiskUsageBytes === 0 ? undefined : cache.maxDiskUsageBytes,
-    policy: cache.evictionPolicy,
+    ...storageSettings(config),
     memoryBytes: cache.memoryBytes,
-    blockThresholdBytes: cache.blockThresholdBytes,
     ...(cache.maxConcurrentWrites > 0 ? { fillsMax: cache.maxConcurrentWrites } : {}),
     clock,
     random,
@@ -457,6 +457,9 @@ async function openStore(
         case "recovered":
           events.storeRecovered();
           return;
+        case "pins-full":
+          events.pinsFull(event.maxBytes);
+          return;
       }
     },
   });
@@ -472,6 +475,8 @@ function adminActions(cache: Cache, flights: Coalescer, storage: DiskStorage): A
       flights.detachBucket(bucket);
       return { entries };
     },
+    pin: (bucket, prefix) => storage.pin(bucket, prefix),
+    unpin: (bucket, prefix) => storage.unpin(bucket, prefix),
     async verify(damaged) {
       const isThere = (body: DamagedBody) => storage.lookup(body)?.version === body.version;
       storage.remove(damaged.filter(isThere));
@@ -605,7 +610,7 @@ function showGauges(
     readonly gateway: Gateway;
     readonly flights: Coalescer;
     readonly auth: Auth;
-    readonly storage: Storage | undefined;
+    readonly storage: DiskStorage | undefined;
     readonly listeners: readonly (Listener | undefined)[];
   },
 ): void {
@@ -622,6 +627,15 @@ function showGauges(
     metrics.activeConnections.set(
       listeners.reduce((sum, listener) => sum + (listener?.connectionCount ?? 0), 0),
     );
-    if (storage !== undefined) showStoreFigures(metrics, storage.stats());
+    if (storage === undefined) return;
+    showStoreFigures(metrics, storage.stats());
+    const { bytes, maxBytes, refusedEntries } = storage.pinFigures();
+    showDiskFigures(metrics, {
+      pinnedBytes: bytes,
+      pinnedMaxBytes: maxBytes,
+      refusedPins: refusedEntries,
+      quotas: storage.quotaFigures(),
+      ...storage.resources(),
+    });
   });
 }

@@ -11,6 +11,8 @@ import type { Fields } from "../http/fields.ts";
 
 export type SkipReason =
   | "disabled"
+  /** A rule of the configuration says that it is not to be cached. */
+  | "excluded"
   | "not_an_object"
   | "no_etag"
   | "no_store"
@@ -25,6 +27,8 @@ export type Admission =
 
 export interface AdmissionLimits {
   readonly isEnabled: boolean;
+  /** No rule is against it. */
+  readonly isIncluded: boolean;
   /** Largest object to keep, bytes. */
   readonly sizeThresholdBytes: number;
 }
@@ -42,6 +46,7 @@ export interface Candidate {
 export function admit(candidate: Candidate, limits: AdmissionLimits): Admission {
   const { fields, sizeBytes } = candidate;
   if (!limits.isEnabled) return skip("disabled");
+  if (!limits.isIncluded) return skip("excluded");
   if (candidate.status !== 200 && candidate.status !== 206) return skip("not_an_object");
   const etag = fields.get("etag");
   if (etag === undefined || etag === "" || etag === '""') return skip("no_etag");

@@ -22,6 +22,7 @@ import { admit, type Candidate, isDefaultVariant, type SkipReason } from "./admi
 import { type CacheDecision, decideRead, mayServeStale, type ReadWishes } from "./decision.ts";
 import { metaOf, refreshedHeaders } from "./entry.ts";
 import { freshUntilMs } from "./freshness.ts";
+import type { Rules } from "./rules.ts";
 import { type FillPermit, Tombstones } from "./tombstones.ts";
 import type { WriteNote, WriteNotes } from "./write-notes.ts";
 import type { WriteOutcome, WriteTargets } from "./write-targets.ts";
@@ -31,6 +32,7 @@ import { type WriteUnderWay, WritesUnderWay } from "./writes-under-way.ts";
 const STRETCH_BYTES = 64 * 1024 * 1024;
 
 export type { FillPermit } from "./tombstones.ts";
+export { type CacheRule, pinsOf, Rules } from "./rules.ts";
 export { type LeftNote, openWriteNotes, type WriteNotes } from "./write-notes.ts";
 export type { WriteOutcome, WriteTargets } from "./write-targets.ts";
 
@@ -38,6 +40,8 @@ export interface CacheOptions {
   /** Longest time an entry is used without asking upstream. */
   readonly ttlMs: number;
   readonly sizeThresholdBytes: number;
+  /** What holds for some buckets or prefixes. */
+  readonly rules?: Rules | undefined;
   /** How long after that an entry may stand in for an upstream that fails. */
   readonly staleIfErrorMs: number;
   /** Bound on remembered writes, objects and buckets each. */
@@ -56,6 +60,8 @@ export interface FillOffer extends Candidate {
   readonly isPublic: boolean;
   /** A partly present entry of the same version, to be completed. */
   readonly extend?: StoredObject | undefined;
+  /** How much of the body is on its way, where that is only a part; undefined: all of it. */
+  readonly expectedBytes?: number | undefined;
 }
 
 /** Entries purged in one go: some ten milliseconds. */
@@ -72,6 +78,7 @@ export class Cache {
   readonly #events: CacheEvents;
   readonly #tombstones: Tombstones;
   readonly #notes: WriteNotes | undefined;
+  readonly #rules: Rules | undefined;
   readonly #writes = new WritesUnderWay();
   /** Of writes without an answer. */
   readonly #timers = new Set<Timer>();
@@ -87,6 +94,7 @@ export class Cache {
     this.#storage = storage;
     this.#clock = clock;
     this.#options = options;
+    this.#rules = options.rules;
     this.#events = events;
     this.#tombstones = new Tombstones(options.tombstonesMax);
     this.#notes = storage === undefined ? undefined : notes;
@@ -101,6 +109,11 @@ export class Cache {
 
   get tombstoneCount(): number {
     return this.#tombstones.count;
+  }
+
+  /** False when a rule keeps the object out of the cache: neither read from it nor stored. */
+  admits(id: ObjectId): boolean {
+    return this.#rules === undefined || !this.isEnabled || this.#rules.admits(id);
   }
 
   /** The entry a request may be answered with, as far as the request's own fields go. */
@@ -169,6 +182,7 @@ export class Cache {
     const { id } = offer.permit;
     const admission = admit(offer, {
       isEnabled: this.isEnabled,
+      isIncluded: this.admits(id),
       sizeThresholdBytes: this.#options.sizeThresholdBytes,
     });
     if (admission.kind === "skip" || this.#storage === undefined || offer.sizeBytes === undefined) {
@@ -181,10 +195,14 @@ export class Cache {
       headers: offer.headers,
       sizeBytes: offer.sizeBytes,
       receivedAtMs: this.#clock.nowMs(),
-      ttlMs: this.#options.ttlMs,
+      ttlMs: this.#ttlMsOf(id),
       isPublic: offer.isPublic,
     });
-    const fill = this.#storage.beginFill({ meta, extend: offer.extend });
+    const fill = this.#storage.beginFill({
+      meta,
+      extend: offer.extend,
+      expectedBytes: offer.expectedBytes,
+    });
     if (!("refused" in fill)) return fill;
     this.#events.fillSkipped(id, fill.refused);
     return undefined;
@@ -207,7 +225,7 @@ export class Cache {
     return this.#storage?.refresh(object, {
       headers,
       storedAtMs: nowMs,
-      freshUntilMs: freshUntilMs(dated, nowMs, this.#options.ttlMs),
+      freshUntilMs: freshUntilMs(dated, nowMs, this.#ttlMsOf(object.id)),
       isPublic,
     });
   }
@@ -280,6 +298,10 @@ export class Cache {
 
   stats(): StorageStats | undefined {
     return this.#storage?.stats();
+  }
+
+  #ttlMsOf(id: ObjectId): number {
+    return this.#rules?.ttlMs(id) ?? this.#options.ttlMs;
   }
 
   /** The entry as it is stored now, if it still is this version. */

@@ -95,13 +95,11 @@ async function withStore<R>(
   const { cache } = config;
   if (!existsSync(join(cache.diskPath, "control.db"))) return undefined;
   const { openStorage } = await import("../storage/open.ts");
+  const { storageSettings } = await import("../config/storage-settings.ts");
   let storage: DiskStorage;
   try {
     storage = await openStorage({
-      path: cache.diskPath,
-      capacityBytes: cache.maxDiskUsageBytes === 0 ? undefined : cache.maxDiskUsageBytes,
-      policy: cache.evictionPolicy,
-      blockThresholdBytes: cache.blockThresholdBytes,
+      ...storageSettings(config),
       clock: systemClock,
       random: systemRandom,
     });

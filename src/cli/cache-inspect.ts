@@ -71,7 +71,7 @@ function presentBytesOf({ present }: InspectedEntry): number {
 }
 
 function renderJson(entry: InspectedEntry): string {
-  const { meta, tier, version, isComplete, diskBytes, present } = entry;
+  const { meta, tier, version, isComplete, isPinned, diskBytes, present } = entry;
   const { id, headers, ...facts } = meta;
   const pairs = Array.from({ length: headers.length / 2 }, (_, index) =>
     headers.slice(2 * index, 2 * index + 2),
@@ -83,6 +83,7 @@ function renderJson(entry: InspectedEntry): string {
     tier,
     version,
     isComplete,
+    isPinned,
     isIntact: true,
     isFresh: nowMs < meta.freshUntilMs,
     ageMs: Math.max(0, nowMs - meta.storedAtMs),
@@ -98,7 +99,7 @@ function renderJson(entry: InspectedEntry): string {
 const RANGES_SHOWN = 8;
 
 function renderText(entry: InspectedEntry, { damage }: CheckedEntry): string {
-  const { meta, tier, diskBytes, isComplete, present } = entry;
+  const { meta, tier, diskBytes, isComplete, isPinned, present } = entry;
   const nowMs = systemClock.nowMs();
   const leftMs = meta.freshUntilMs - nowMs;
   const size = `${formatByteSizeRounded(meta.sizeBytes)} (${meta.sizeBytes} bytes)`;
@@ -118,6 +119,7 @@ function renderText(entry: InspectedEntry, { damage }: CheckedEntry): string {
         ? `until ${new Date(meta.freshUntilMs).toISOString()}, ${duration(leftMs)} from now`
         : "no: upstream is asked before it is used",
     ],
+    ["Pinned", isPinned ? "yes: it is not evicted" : "no"],
     ["Public", meta.isPublic ? "yes: an unsigned request may read it" : "no"],
     ["Checksums", damage ?? "ok"],
   ].map(([name = "", value = ""]) => `${name.padEnd(10)}${value}`);

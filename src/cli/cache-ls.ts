@@ -79,6 +79,7 @@ interface Listed {
   readonly sizeBytes: number;
   readonly tier: string;
   readonly isComplete: boolean;
+  readonly isPinned: boolean;
 }
 
 function* objectLines(
@@ -87,16 +88,16 @@ function* objectLines(
   isJson: boolean,
 ): Generator<string> {
   for (const entry of entries) {
-    const { key, sizeBytes, tier, isComplete } = entry;
+    const { key, sizeBytes, tier, isComplete, isPinned } = entry;
+    const marks = [tier, ...(isComplete ? [] : ["part"]), ...(isPinned ? ["pinned"] : [])];
     yield isJson
       ? JSON.stringify({ bucket, ...entry })
-      : columns(
-          formatByteSizeRounded(sizeBytes),
-          isComplete ? tier : `${tier}, part`,
-          printable(key),
-        );
+      : columns(formatByteSizeRounded(sizeBytes), marks.join(", "), printable(key));
   }
 }
 
 const columns = (first: string, second: string, third: string): string =>
-  `${first.padStart(10)}  ${second.padEnd(10)}  ${third}`;
+  `${first.padStart(10)}  ${second.padEnd(SECOND_WIDTH)}  ${third}`;
+
+/** As wide as "segment, pinned". */
+const SECOND_WIDTH = 15;

@@ -21,6 +21,24 @@ export interface BucketReport {
   readonly entries: number;
   readonly logicalBytes: number;
   readonly diskBytes: number;
+  /** Of these, what is pinned. */
+  readonly pinnedEntries: number;
+  readonly pinnedBytes: number;
+  /** What it may take; undefined: what there is. */
+  readonly quotaBytes: number | undefined;
+}
+
+export interface PinsReport {
+  readonly prefixes: readonly {
+    readonly bucket: string;
+    readonly prefix: string;
+    readonly origin: "operator" | "config";
+  }[];
+  readonly entries: number;
+  /** On the volume. */
+  readonly bytes: number;
+  /** The bound on them; undefined while the cap is not known. */
+  readonly maxBytes: number | undefined;
 }
 
 export interface StoreReport {
@@ -35,6 +53,7 @@ export interface StoreReport {
   readonly tiers: readonly TierReport[];
   /** The largest first. */
   readonly buckets: readonly BucketReport[];
+  readonly pins: PinsReport;
   /** Since the store was made; of up to five seconds ago while a server runs. */
   readonly evictedEntries: number;
   readonly evictedBytes: number;
@@ -84,6 +103,12 @@ export async function reportCache(config: Config): Promise<CacheReport> {
 
 async function reportStore({ cache }: Config): Promise<StoreReport> {
   const { openCatalogReader } = await import("../storage/open.ts");
+  const { Rules } = await import("../cache/cache.ts");
+  const rules = new Rules(cache.rules);
+  const pinnedMaxBytes = (capacityBytes: number | undefined): number | undefined =>
+    capacityBytes === undefined
+      ? undefined
+      : Math.floor((cache.pinnedMaxPercent / 100) * capacityBytes);
   const configured = cache.maxDiskUsageBytes > 0 ? cache.maxDiskUsageBytes : undefined;
   const empty: StoreReport = {
     folder: cache.diskPath,
@@ -94,6 +119,7 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
     capacityBytes: configured,
     tiers: [],
     buckets: [],
+    pins: { prefixes: [], entries: 0, bytes: 0, maxBytes: pinnedMaxBytes(configured) },
     evictedEntries: 0,
     evictedBytes: 0,
     evictionAgeMs: undefined,
@@ -108,13 +134,18 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
     try {
       const {
         tiers,
-        buckets,
+        buckets: summaries,
+        pins,
         physicalBytes,
-        capacityBytes,
+        capacityBytes = configured,
         counters,
         oldestAtMs,
         unreadableShards,
       } = reader.summary();
+      const buckets = summaries.map((one) => ({
+        ...one,
+        quotaBytes: rules.quotaBytes(one.bucket),
+      }));
       const counter = (name: string): number => counters.get(name) ?? 0;
       const evictedEntries = counter("evicted_entries");
       const storedBytes = counter("stored_bytes");
@@ -125,9 +156,15 @@ async function reportStore({ cache }: Config): Promise<StoreReport> {
         entries: sum(tiers, (tier) => tier.entries),
         logicalBytes: sum(tiers, (tier) => tier.logicalBytes),
         physicalBytes,
-        capacityBytes: capacityBytes ?? configured,
+        capacityBytes,
         tiers,
         buckets: buckets.toSorted((a, b) => b.logicalBytes - a.logicalBytes),
+        pins: {
+          prefixes: pins,
+          entries: sum(buckets, ({ pinnedEntries }) => pinnedEntries),
+          bytes: sum(buckets, ({ pinnedBytes }) => pinnedBytes),
+          maxBytes: pinnedMaxBytes(capacityBytes),
+        },
         evictedEntries,
         evictedBytes: counter("evicted_bytes"),
         evictionAgeMs:

@@ -3,7 +3,8 @@
 import { formatByteSizeRounded } from "../base/byte-size.ts";
 import { formatDuration } from "../base/duration.ts";
 import { usage } from "./arguments.ts";
-import type { CacheReport } from "./cache-report.ts";
+import type { CacheReport, PinsReport } from "./cache-report.ts";
+import { formatTarget } from "./cache-target.ts";
 import { command } from "./command.ts";
 import { CONFIG_FLAG, loadForCommand, reportProblems } from "./config-flags.ts";
 
@@ -67,6 +68,7 @@ async function renderScreen({ store, live }: CacheReport): Promise<string> {
       (store.evictionAgeMs === undefined
         ? ""
         : `; the oldest body is from ${age(store.evictionAgeMs)} ago`),
+    ...pinLines(store.pins),
     ...(store.unreadableShards === 0
       ? []
       : [
@@ -92,15 +94,19 @@ async function renderScreen({ store, live }: CacheReport): Promise<string> {
   }
   if (store.buckets.length > 0) {
     const table = new Table({
-      head: ["bucket", "objects", "bytes", "on disk"],
+      head: ["bucket", "objects", "bytes", "on disk", "pinned", "quota"],
       style,
       colAligns: ALIGNS,
     });
-    for (const { bucket, entries, logicalBytes, diskBytes } of store.buckets.slice(
-      0,
-      BUCKETS_SHOWN,
-    )) {
-      table.push([bucket, count(entries), bytes(logicalBytes), bytes(diskBytes)]);
+    for (const one of store.buckets.slice(0, BUCKETS_SHOWN)) {
+      table.push([
+        one.bucket,
+        count(one.entries),
+        bytes(one.logicalBytes),
+        bytes(one.diskBytes),
+        one.pinnedEntries === 0 ? "" : bytes(one.pinnedBytes),
+        one.quotaBytes === undefined ? "" : bytes(one.quotaBytes),
+      ]);
     }
     lines.push("", table.toString());
     const hidden = store.buckets.length - BUCKETS_SHOWN;
@@ -109,7 +115,24 @@ async function renderScreen({ store, live }: CacheReport): Promise<string> {
   return lines.join("\n");
 }
 
-const ALIGNS: ("left" | "right")[] = ["left", "right", "right", "right"];
+/** Prefixes that fit on a screen. */
+const PINS_SHOWN = 8;
+
+function pinLines({ prefixes, entries, bytes, maxBytes }: PinsReport): string[] {
+  if (prefixes.length === 0) return [];
+  const size = formatByteSizeRounded;
+  const bound = maxBytes === undefined ? "" : ` of at most ${size(maxBytes)}`;
+  const hidden = prefixes.length - PINS_SHOWN;
+  return [
+    `Pinned    ${count(entries)} objects, ${size(bytes)}${bound}`,
+    ...prefixes
+      .slice(0, PINS_SHOWN)
+      .map((pin) => `          ${formatTarget(pin)}${pin.origin === "config" ? " (a rule)" : ""}`),
+    ...(hidden > 0 ? [`          and ${hidden} more; --json has them all`] : []),
+  ];
+}
+
+const ALIGNS: ("left" | "right")[] = ["left", "right", "right", "right", "right", "right"];
 
 const count = (value: number): string => value.toLocaleString("en-US");
 

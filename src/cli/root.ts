@@ -29,6 +29,8 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "cache verify": async () => (await import("./cache-verify.ts")).cacheVerify,
   "cache warm": async () => (await import("./cache-warm.ts")).cacheWarm,
   "cache purge": async () => (await import("./cache-purge.ts")).cachePurge,
+  "cache pin": async () => (await import("./cache-pin.ts")).cachePin,
+  "cache unpin": async () => (await import("./cache-pin.ts")).cacheUnpin,
   "cache compact": async () => (await import("./cache-compact.ts")).cacheCompact,
   "config init": async () => (await import("./config-init.ts")).configInit,
   "config show": async () => (await import("./config-show.ts")).configShow,

@@ -45,6 +45,30 @@ export const STORE_METRICS = [
     help: "The cap on them; absent while it is not known.",
   },
   {
+    name: "tag_store_pinned_bytes",
+    type: "gauge",
+    labels: [],
+    help: "Bytes on disk of pinned objects.",
+  },
+  {
+    name: "tag_store_pinned_max_bytes",
+    type: "gauge",
+    labels: [],
+    help: "The bound on them; absent while the cap is not known.",
+  },
+  {
+    name: "tag_store_bucket_bytes",
+    type: "gauge",
+    labels: ["bucket"],
+    help: "Bytes on disk of a bucket; only for buckets with a quota.",
+  },
+  {
+    name: "tag_store_bucket_quota_bytes",
+    type: "gauge",
+    labels: ["bucket"],
+    help: "The quota of that bucket.",
+  },
+  {
     name: "tag_store_hits_total",
     type: "counter",
     labels: [],
@@ -106,6 +130,8 @@ type Sample = readonly [labels: string, value: number | undefined];
 export function renderTextfile({ store, live }: CacheReport): string {
   const byTier = (pick: (tier: CacheReport["store"]["tiers"][number]) => number): Sample[] =>
     store.tiers.map((tier) => [`{tier="${tier.tier}"}`, pick(tier)]);
+  const limited = store.buckets.filter(({ quotaBytes }) => quotaBytes !== undefined);
+  const labelOf = (bucket: string): string => `{bucket=${JSON.stringify(bucket)}}`;
   const samples: Record<(typeof STORE_METRICS)[number]["name"], readonly Sample[]> = {
     tag_store_up: [["", live === undefined ? 0 : 1]],
     tag_store_entries: byTier((tier) => tier.entries),
@@ -113,6 +139,10 @@ export function renderTextfile({ store, live }: CacheReport): string {
     tag_store_disk_bytes: byTier((tier) => tier.diskBytes),
     tag_store_physical_bytes: [["", store.physicalBytes]],
     tag_store_capacity_bytes: [["", store.capacityBytes]],
+    tag_store_pinned_bytes: [["", store.pins.bytes]],
+    tag_store_pinned_max_bytes: [["", store.pins.maxBytes]],
+    tag_store_bucket_bytes: limited.map((one) => [labelOf(one.bucket), one.diskBytes]),
+    tag_store_bucket_quota_bytes: limited.map((one) => [labelOf(one.bucket), one.quotaBytes]),
     tag_store_hits_total: [["", live?.hits]],
     tag_store_misses_total: [["", live?.misses]],
     tag_store_hit_bytes_total: [["", live?.hitBytes]],

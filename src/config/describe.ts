@@ -53,6 +53,8 @@ export function describeForm(option: Option): string {
       return "list of texts";
     case "pairs":
       return "list of key pairs";
+    case "rules":
+      return "list of rules";
     case "integer":
     case "size":
     case "duration": {
@@ -96,7 +98,7 @@ export function configTemplate(): string {
 }
 
 function yamlDefault(option: Option): string {
-  if (option.kind === "list" || option.kind === "pairs") return "[]";
+  if (option.kind === "list" || option.kind === "pairs" || option.kind === "rules") return "[]";
   if (option.kind === "secret") return `\${env:${option.env ?? "NAME"}}`;
   const text = formatValue(option, option.default);
   // ":7000" and the like need quotes; a number, a size or a word does not.
@@ -185,6 +187,8 @@ function optionSchema(option: Option): JsonSchema {
         items: pairSchema(option.choices ?? []),
         default: [],
       };
+    case "rules":
+      return { ...common, type: ["array", "null"], items: RULE_SCHEMA, default: [] };
     default:
       return unreachable(option.kind);
   }
@@ -192,6 +196,21 @@ function optionSchema(option: Option): JsonSchema {
 
 const TEXT_SCHEMA = { type: ["string", "number"] };
 const TEXTS_SCHEMA = { anyOf: [{ type: "array", items: TEXT_SCHEMA }, TEXT_SCHEMA] };
+
+const RULE_SCHEMA: JsonSchema = {
+  type: "object",
+  additionalProperties: false,
+  required: ["bucket"],
+  properties: {
+    bucket: TEXT_SCHEMA,
+    prefix: TEXT_SCHEMA,
+    include: TEXTS_SCHEMA,
+    exclude: TEXTS_SCHEMA,
+    ttl: { type: "string" },
+    quota: { type: ["integer", "string"] },
+    pin: { type: ["boolean", "string"] },
+  },
+};
 
 function pairSchema(rights: readonly string[]): JsonSchema {
   const right = { enum: rights };

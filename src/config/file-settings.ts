@@ -11,7 +11,8 @@ import { Collector } from "./layer.ts";
 import type { Environment, Layer } from "./layer.ts";
 import { nearest } from "./nearest.ts";
 import { PAIR_RIGHTS } from "./option.ts";
-import type { KeyPair, Option, PairRight } from "./option.ts";
+import { EMPTY_RULE, RULE_KEYS, RULE_VALUES, ruleTrouble } from "./bucket-rule.ts";
+import type { BucketRule, KeyPair, Option, PairRight } from "./option.ts";
 import type { OptionPath } from "./options.ts";
 import { isOptionPath, OPTION_ROWS, OPTIONS } from "./options.ts";
 import type { ConfigProblem, Source } from "./problem.ts";
@@ -92,6 +93,10 @@ class FileReader {
     const option: Option = OPTIONS[path];
     if (option.kind === "pairs") {
       this.#readPairs(path, tree);
+      return;
+    }
+    if (option.kind === "rules") {
+      this.#readRules(path, tree);
       return;
     }
     if (tree.kind === "list" && option.kind === "list") {
@@ -192,6 +197,90 @@ class FileReader {
       upstreamSecretAccessKey:
         upstreamSecret === undefined ? undefined : new Secret(upstreamSecret),
     };
+  }
+
+  #readRules(path: OptionPath, tree: Tree): void {
+    if (tree.kind === "scalar" && tree.text === undefined) return;
+    if (tree.kind !== "list") {
+      this.#fail("malformed", path, tree.at, "must be a list of rules");
+      return;
+    }
+    const value = tree.items.map((item, index) => this.#readRule(`${path}[${index}]`, item));
+    this.#layer.settings.push({
+      path,
+      value: value.filter((rule) => rule !== undefined),
+      source: this.#place(tree.at),
+    });
+  }
+
+  #readRule(path: string, tree: Tree): BucketRule | undefined {
+    if (tree.kind !== "map") {
+      this.#fail("malformed", path, tree.at, "must be a rule: a map with bucket and settings");
+      return undefined;
+    }
+    const rule = { ...EMPTY_RULE };
+    const { length: complaints } = this.#layer.problems;
+    const placeOfKey = new Map<string, Position>();
+    const lineOfKey = new Map<string, number>();
+    for (const { key, at, value } of tree.entries) {
+      const keyPath = `${path}.${key}`;
+      if (this.#isRepeated(lineOfKey, key, keyPath, at)) continue;
+      const known = RULE_KEYS.find((candidate) => candidate === key);
+      if (known === undefined) {
+        this.#fail("malformed", keyPath, at, "unknown key", suggest(nearest(key, RULE_KEYS)));
+        continue;
+      }
+      placeOfKey.set(known, value.at);
+      switch (known) {
+        case "bucket":
+        case "prefix":
+          rule[known] = this.#scalar(value, keyPath, "must be a single value") ?? "";
+          break;
+        case "include":
+        case "exclude":
+          rule[known] = this.#patterns(value, keyPath);
+          break;
+        case "ttl":
+          rule.ttlMs = this.#ruleValue("ttl", value, keyPath) as number | undefined;
+          break;
+        case "quota":
+          rule.quotaBytes = this.#ruleValue("quota", value, keyPath) as number | undefined;
+          break;
+        case "pin":
+          rule.isPinned = this.#ruleValue("pin", value, keyPath) === true;
+          break;
+      }
+    }
+    // A value that could not be read makes the whole look wrong where it is not.
+    if (this.#layer.problems.length > complaints) return undefined;
+    const trouble = ruleTrouble(rule);
+    if (trouble === undefined) return rule;
+    const { key, message, hint } = trouble;
+    const keyPath = placeOfKey.has(key) ? `${path}.${key}` : path;
+    this.#fail("refused", keyPath, placeOfKey.get(key) ?? tree.at, message, hint);
+    return undefined;
+  }
+
+  /** The value of a row of `RULE_VALUES`; undefined when it is empty or was reported. */
+  #ruleValue(key: keyof typeof RULE_VALUES, tree: Tree, path: string): unknown {
+    const text = this.#scalar(tree, path, "must be a single value");
+    if (text === undefined) return undefined;
+    const read = readValue(RULE_VALUES[key], text);
+    if (read.kind === "unset") return undefined;
+    if (read.kind === "value") return read.value;
+    this.#fail(read.kind, path, tree.at, read.message, read.hint);
+    return undefined;
+  }
+
+  /** Patterns of keys; see docs/configuration.md, "Rules". */
+  #patterns(tree: Tree, path: string): readonly string[] | undefined {
+    const patterns = this.#texts(tree, path);
+    for (const pattern of patterns) {
+      if (!pattern.startsWith("!")) continue;
+      const hint = `write the rest of it under ${path.endsWith("include") ? "exclude" : "include"}`;
+      this.#fail("refused", path, tree.at, `"${pattern}": a pattern cannot begin with !`, hint);
+    }
+    return patterns.length === 0 ? undefined : patterns;
   }
 
   /** The items of a list; a single value is a list of one. */

@@ -18,7 +18,8 @@ export type OptionKind =
   | "choice"
   | "list"
   | "secret"
-  | "pairs";
+  | "pairs"
+  | "rules";
 
 /**
  * What the holder of a key pair may do in the buckets it is for; `own` is everything.
@@ -40,6 +41,21 @@ export interface KeyPair {
   /** The pair that signs upstream for this client, when it is another one. */
   readonly upstreamAccessKeyId: string | undefined;
   readonly upstreamSecretAccessKey: Secret | undefined;
+}
+
+/** What holds for some buckets or prefixes; `Rules` of cache/ says how rules are read. */
+export interface BucketRule {
+  /** A bucket's name, or a pattern of such. */
+  readonly bucket: string;
+  /** The beginning of the keys it is for; "" for all. */
+  readonly prefix: string;
+  /** Patterns of keys that are cached, all others are not. Undefined: this rule does not say. */
+  readonly include: readonly string[] | undefined;
+  /** Patterns of keys that are not cached. */
+  readonly exclude: readonly string[] | undefined;
+  readonly ttlMs: number | undefined;
+  readonly quotaBytes: number | undefined;
+  readonly isPinned: boolean;
 }
 
 interface Common<T> {
@@ -118,3 +134,7 @@ export const secret = (
 export const pairs = (
   row: Omit<Common<readonly KeyPair[]>, "default"> & { readonly choices: readonly PairRight[] },
 ): Option<"pairs", readonly KeyPair[]> => ({ kind: "pairs", default: [], ...row });
+
+export const rules = (
+  row: Omit<Common<readonly BucketRule[]>, "default">,
+): Option<"rules", readonly BucketRule[]> => ({ kind: "rules", default: [], ...row });

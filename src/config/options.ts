@@ -22,6 +22,7 @@ import {
   list,
   optionalText,
   pairs,
+  rules,
   secret,
   size,
   text,
@@ -302,6 +303,20 @@ export const OPTIONS = {
     help:
       "What leaves when space is needed: the least recently used, the oldest, or auto, which also " +
       "does well when a training job reads a data set larger than the cache over and over.",
+  }),
+  "cache.rules": rules({
+    help:
+      "What holds for some buckets or prefixes, see Rules below. Each has a bucket (a name, or a pattern " +
+      "with *), and optionally prefix, include and exclude (lists of key patterns), ttl, quota and pin.",
+  }),
+  "cache.pinned_max_percent": integer({
+    default: 80,
+    min: 0,
+    max: 100,
+    env: "TAG_CACHE_PINNED_MAX_PERCENT",
+    help:
+      "Share of the cap that pinned objects may take, those of rules and those of tag cache pin " +
+      "together. What would go beyond it is cached without protection.",
   }),
   "cache.warm_on_write": boolean({
     default: false,

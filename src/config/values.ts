@@ -11,7 +11,7 @@ import { formatByteSize, parseByteSize } from "../base/byte-size.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { Secret } from "../base/secret.ts";
 import { nearest } from "./nearest.ts";
-import type { KeyPair, Option } from "./option.ts";
+import type { BucketRule, KeyPair, Option } from "./option.ts";
 
 export type ReadValue =
   | { readonly kind: "value"; readonly value: unknown }
@@ -61,6 +61,8 @@ export function readValue(option: Option, written: string, isOpposite = false): 
       return readNumber(option, text, parseDuration(text));
     case "pairs":
       return { kind: "malformed", message: "must be a list of key pairs" };
+    case "rules":
+      return { kind: "malformed", message: "must be a list of rules" };
     default:
       return unreachable(option.kind);
   }
@@ -147,6 +149,8 @@ export function formatValue(option: Option, value: unknown): string {
       return (value as readonly KeyPair[])
         .map((pair) => `${pair.accessKeyId}(${pair.rights.join("+")} ${pair.buckets.join(",")})`)
         .join(" ");
+    case "rules":
+      return (value as readonly BucketRule[]).map(formatRule).join(" ");
     case "text":
     case "boolean":
     case "choice":
@@ -154,6 +158,19 @@ export function formatValue(option: Option, value: unknown): string {
     default:
       return unreachable(option.kind);
   }
+}
+
+/** `models/llama/(ttl=1h pin)`. */
+function formatRule(rule: BucketRule): string {
+  const settings = [
+    ...(rule.include === undefined ? [] : [`include=${rule.include.join(",")}`]),
+    ...(rule.exclude === undefined ? [] : [`exclude=${rule.exclude.join(",")}`]),
+    ...(rule.ttlMs === undefined ? [] : [`ttl=${formatDuration(rule.ttlMs)}`]),
+    ...(rule.quotaBytes === undefined ? [] : [`quota=${formatByteSize(rule.quotaBytes)}`]),
+    ...(rule.isPinned ? ["pin"] : []),
+  ];
+  const target = rule.prefix === "" ? rule.bucket : `${rule.bucket}/${rule.prefix}`;
+  return `${target}(${settings.join(" ")})`;
 }
 
 function quote(text: string): string {

@@ -97,6 +97,10 @@ export async function departOrRelay(
           sizeBytes: departure.head.sizeBytes,
           requestFields: state.inbound.fields,
           isPublic: head.isPublic,
+          expectedBytes:
+            fetchesRest || departure.end === undefined
+              ? undefined
+              : departure.end - departure.start,
         });
   if (answer.status === 206 && fill === undefined && form === "as-sent") {
     flight.decline();

@@ -30,6 +30,9 @@ export function readObject(state: ReadState, parts: Parts): Reply | Promise<Repl
     // S3 refuses overrides on unsigned requests; whether this one is signed upstream knows.
     return readAlone(state, parts, missLabel(wishes, parts), "overrides", { mayStore: false });
   }
+  if (!parts.cache.admits(operation.id)) {
+    return readAlone(state, parts, "BYPASS", "excluded", { mayStore: false });
+  }
   const entry = parts.cache.lookup(operation.id, inbound.fields);
   if (entry === undefined && inbound.fields.has("origin")) {
     // What a page of another origin may see is upstream's to say, and no flight for others says it.

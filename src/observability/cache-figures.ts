@@ -36,6 +36,35 @@ export function showStoreFigures(metrics: Metrics, figures: StoreFigures): void 
   setTotal(metrics.cacheDamagedEntriesTotal, figures.damagedEntries);
 }
 
+/** What is shown of a store on disk besides; its `pinFigures`, `quotaFigures` and `resources`. */
+export interface DiskFigures {
+  readonly pinnedBytes: number;
+  readonly pinnedMaxBytes: number;
+  readonly refusedPins: number;
+  readonly quotas: readonly {
+    readonly bucket: string;
+    readonly bytes: number;
+    readonly quotaBytes: number;
+  }[];
+  readonly openFiles: number;
+  readonly fillMemoryBytes: number;
+}
+
+/** A pattern may give a quota to any number of buckets; so many are shown. */
+const QUOTAS_SHOWN = 100;
+
+export function showDiskFigures(metrics: Metrics, figures: DiskFigures): void {
+  metrics.cachePinnedBytes.set(figures.pinnedBytes);
+  metrics.cachePinnedMaxBytes.set(figures.pinnedMaxBytes);
+  setTotal(metrics.cachePinsRefusedTotal, figures.refusedPins);
+  for (const { bucket, bytes, quotaBytes } of figures.quotas.slice(0, QUOTAS_SHOWN)) {
+    metrics.cacheBucketBytes.set({ bucket }, bytes);
+    metrics.cacheBucketQuotaBytes.set({ bucket }, quotaBytes);
+  }
+  metrics.openFiles.set(figures.openFiles);
+  metrics.fillMemoryBytes.set(figures.fillMemoryBytes);
+}
+
 /** How a read was answered, for `CacheOutcomes`. */
 export type CacheOutcome = "hit" | "revalidated_hit" | "miss";
 

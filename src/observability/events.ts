@@ -163,6 +163,13 @@ export class Events {
     this.#say("error", "store", "the cache only passes through", { reason });
   }
 
+  /** Pinned bodies take all they may; told once until there is room again. */
+  pinsFull(maxBytes: number): void {
+    this.#say("warn", "store", "pinned objects take all they may, more are not protected", {
+      maxBytes,
+    });
+  }
+
   storeRecovered(): void {
     this.#say("info", "store", "the cache stores again", {});
   }

@@ -75,7 +75,7 @@ export const METRIC_FAMILIES = [
     name: "tag_cache_populate_skipped_total",
     type: "counter",
     labels: ["reason"],
-    help: "Answers that were served but not stored, by reason: a limit of the store (too_large, disk_full, too_many_fills, fill_memory, store_failed, partial_unsupported) or a property of the answer (no_store, private, varies, no_etag, unknown_length, …).",
+    help: "Answers that were served but not stored, by reason: a limit of the store (too_large, disk_full, not_admitted, quota, too_many_fills, fill_memory, store_failed), a rule (excluded), or a property of the answer (no_store, private, varies, no_etag, unknown_length, …).",
   },
   {
     name: "tag_cache_serve_locality_total",
@@ -354,6 +354,36 @@ export const METRIC_FAMILIES = [
     type: "counter",
     labels: [],
     help: "Entries dropped because their bytes were damaged or gone.",
+  },
+  {
+    name: "tag_cache_pinned_bytes",
+    type: "gauge",
+    labels: [],
+    help: "Bytes on disk of pinned entries.",
+  },
+  {
+    name: "tag_cache_pinned_max_bytes",
+    type: "gauge",
+    labels: [],
+    help: "The bound on them: cache.pinned_max_percent of the cap.",
+  },
+  {
+    name: "tag_cache_pins_refused_total",
+    type: "counter",
+    labels: [],
+    help: "Times an entry under a pinned prefix was stored without protection, because of that bound.",
+  },
+  {
+    name: "tag_cache_bucket_bytes",
+    type: "gauge",
+    labels: ["bucket"],
+    help: "Bytes on disk of a bucket; only for buckets with a quota.",
+  },
+  {
+    name: "tag_cache_bucket_quota_bytes",
+    type: "gauge",
+    labels: ["bucket"],
+    help: "The quota of that bucket.",
   },
   {
     name: "tag_cache_degraded",

@@ -22,6 +22,10 @@ import type { Handler, Inbound, Reply } from "../http/exchange.ts";
 export interface AdminActions {
   /** Drops everything whose key starts with `prefix`, and what running requests would store there. */
   purge(bucket: string, prefix: string): Promise<{ readonly entries: number }>;
+  /** Keeps everything whose key starts with `prefix` from eviction. */
+  pin(bucket: string, prefix: string): Promise<object>;
+  /** Ends that; undefined when exactly this prefix is not pinned. */
+  unpin(bucket: string, prefix: string): Promise<object | undefined>;
   /** Drops the bodies found damaged, if they still are what is stored. */
   verify(damaged: readonly DamagedBody[]): Promise<{ readonly dropped: number }>;
   /** Gives dead space back; ends early, with what is done done, when `signal` aborts. */
@@ -68,13 +72,16 @@ export function createAdmin({ token, bindIp, actions }: AdminOptions): Handler {
     }
     const input = await readInput(inbound);
     if (input === undefined) return answer(inbound, 400, { error: "bad_request" });
-    switch (inbound.rawTarget.slice(PATH.length)) {
-      case "cache/purge": {
-        const { bucket, prefix = "" } = input;
-        if (typeof bucket !== "string" || bucket === "" || typeof prefix !== "string") {
-          return answer(inbound, 400, { error: "bad_request" });
-        }
-        return answer(inbound, 200, await actions.purge(bucket, prefix));
+    const path = inbound.rawTarget.slice(PATH.length);
+    switch (path) {
+      case "cache/purge":
+      case "cache/pin":
+      case "cache/unpin": {
+        const target = targetOf(input);
+        if (target === undefined) return answer(inbound, 400, { error: "bad_request" });
+        const action = ACTION_OF[path];
+        const report = await actions[action](target.bucket, target.prefix);
+        return answer(inbound, 200, report ?? { isPinned: false });
       }
       case "cache/verify": {
         const damaged = damagedOf(input["damaged"]);
@@ -167,6 +174,17 @@ async function readInput({ body }: Inbound): Promise<Record<string, unknown> | u
   } catch {
     return undefined; // too long, cut off, or no JSON
   }
+}
+
+const ACTION_OF = {
+  "cache/purge": "purge",
+  "cache/pin": "pin",
+  "cache/unpin": "unpin",
+} as const;
+
+function targetOf({ bucket, prefix = "" }: Record<string, unknown>) {
+  const isTarget = typeof bucket === "string" && bucket !== "" && typeof prefix === "string";
+  return isTarget ? { bucket, prefix } : undefined;
 }
 
 function damagedOf(input: unknown): readonly DamagedBody[] | undefined {

@@ -25,6 +25,8 @@ import type { UpstreamRequest, UpstreamResponse, UpstreamTransport } from "./tra
 export interface UpstreamObserver {
   /** A response header came `ms` after the request was begun. */
   onResponse(method: string, status: number, ms: number): void;
+  /** A piece of a body came. */
+  onBytes(sizeBytes: number): void;
   /** The request failed, before its header or inside its body; `error` is what the caller gets. */
   onFailure(method: string, error: GatewayError): void;
   /** The request failed and is about to be repeated. */
@@ -103,14 +105,20 @@ export class Upstream implements UpstreamTransport {
     return { ...response, body: this.#watched(request.method, response.body) };
   }
 
-  /** `body`, whose breaking is noted too. */
+  /** `body`, counted, whose breaking is noted too. */
   #watched(method: string, body: ByteSource): ByteSource {
     return {
       read: () =>
-        body.read().catch((error: unknown) => {
-          this.#noteFailure(method, error);
-          throw error;
-        }),
+        body.read().then(
+          (chunk) => {
+            if (chunk !== null) this.#observer.onBytes(chunk.length);
+            return chunk;
+          },
+          (error: unknown) => {
+            this.#noteFailure(method, error);
+            throw error;
+          },
+        ),
       close: () => body.close(),
     };
   }

@@ -189,6 +189,7 @@ export class World implements Surroundings {
       observer: {
         onResponse: () => undefined,
         onFailure: () => undefined,
+        onBytes: () => undefined,
         onRetry: () => undefined,
       },
     });

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { admit, isDefaultVariant } from "../../../src/cache/admission.ts";
 import { Fields } from "../../../src/http/fields.ts";
 
-const LIMITS = { isEnabled: true, sizeThresholdBytes: 1000 };
+const LIMITS = { isEnabled: true, isIncluded: true, sizeThresholdBytes: 1000 };
 const OK = { status: 200, headers: ["ETag", '"e"'], size: 10, request: [] as string[] };
 
 test.each([
@@ -69,6 +69,10 @@ test.each([
   expect(admit(candidate, { ...LIMITS, isEnabled: false })).toEqual({
     kind: "skip",
     reason: "disabled",
+  });
+  expect(admit(candidate, { ...LIMITS, isIncluded: false })).toEqual({
+    kind: "skip",
+    reason: "excluded",
   });
 });
 

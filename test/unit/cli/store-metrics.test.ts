@@ -14,7 +14,32 @@ const STORE = {
     { tier: "inline", entries: 1, logicalBytes: 100, diskBytes: 150 },
     { tier: "segment", entries: 2, logicalBytes: 200, diskBytes: 512 },
   ],
-  buckets: [],
+  buckets: [
+    {
+      bucket: "b",
+      entries: 3,
+      logicalBytes: 300,
+      diskBytes: 400,
+      pinnedEntries: 1,
+      pinnedBytes: 80,
+      quotaBytes: 1000,
+    },
+    {
+      bucket: "free",
+      entries: 0,
+      logicalBytes: 0,
+      diskBytes: 0,
+      pinnedEntries: 0,
+      pinnedBytes: 0,
+      quotaBytes: undefined,
+    },
+  ],
+  pins: {
+    prefixes: [{ bucket: "b", prefix: "p", origin: "operator" as const }],
+    entries: 1,
+    bytes: 80,
+    maxBytes: 800,
+  },
   evictedEntries: 7,
   evictedBytes: 700,
   evictionAgeMs: 90_000,
@@ -39,6 +64,10 @@ test("the textfile has every family with its help and type while the server is u
   const text = renderTextfile({ store: STORE, live });
   for (const { name, type } of STORE_METRICS) expect(text).toContain(`# TYPE ${name} ${type}\n`);
   expect(text).toContain('tag_store_entries{tier="segment"} 2\n');
+  expect(text).toContain("\ntag_store_pinned_bytes 80\n");
+  expect(text).toContain('tag_store_bucket_bytes{bucket="b"} 400\n');
+  expect(text).toContain('tag_store_bucket_quota_bytes{bucket="b"} 1000\n');
+  expect(text).not.toContain("free");
   expect(text).toContain("tag_store_up 1\n");
   expect(text).toContain("tag_store_eviction_age_seconds 90\n");
   expect(totalsOf(text).get("tag_store_entries")).toBe(3);

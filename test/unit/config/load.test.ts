@@ -268,6 +268,74 @@ describe("${env:…}", () => {
   });
 });
 
+describe("rules", () => {
+  test("have a bucket, and settings with units", async () => {
+    const yaml = `
+cache:
+  rules:
+    - {bucket: "*", ttl: 5m, exclude: "**/*.tmp"}
+    - bucket: models
+      prefix: llama/
+      pin: yes
+    - {bucket: "logs-*", include: ["a/**", "b/**"], quota: 10GiB}
+`;
+    const { config } = await good({ yaml });
+    const none = {
+      prefix: "",
+      include: undefined,
+      exclude: undefined,
+      ttlMs: undefined,
+      quotaBytes: undefined,
+      isPinned: false,
+    };
+    expect(config.cache.rules).toEqual([
+      { ...none, bucket: "*", ttlMs: 300_000, exclude: ["**/*.tmp"] },
+      { ...none, bucket: "models", prefix: "llama/", isPinned: true },
+      { ...none, bucket: "logs-*", include: ["a/**", "b/**"], quotaBytes: 10 * 1024 ** 3 },
+    ]);
+  });
+
+  test("are refused with the place of what is wrong, and its cure", async () => {
+    const yaml = `
+cache:
+  rules:
+    - {bucket: b, tll: 5m}
+    - {ttl: 5m}
+    - {bucket: b/p, ttl: 5m}
+    - {bucket: b, prefix: p, quota: 1GiB}
+    - {bucket: "b*", pin: true}
+    - {bucket: b, pin: true, exclude: x}
+    - {bucket: b}
+    - {bucket: b, ttl: soon}
+    - {bucket: b, quota: 0}
+    - {bucket: b, include: "!x"}
+    - b
+    - {bucket: b, ttl: 1s, ttl: 2s}
+`;
+    expect(await complaints({ yaml })).toEqual([
+      "./tag.yaml:4:19: cache.rules[0].tll: unknown key; did you mean ttl?",
+      './tag.yaml:5:7: cache.rules[1]: needs a bucket; write a name, or "*" for every one',
+      './tag.yaml:6:16: cache.rules[2].bucket: "b/p" is not a bucket; put what follows the slash under prefix',
+      "./tag.yaml:7:37: cache.rules[3].quota: a quota is for whole buckets; give it in a rule without prefix",
+      "./tag.yaml:8:27: cache.rules[4].pin: needs a bucket by its name, not a pattern; write one rule for each",
+      "./tag.yaml:9:24: cache.rules[5].pin: cannot stand beside include or exclude; pin a prefix in a rule of its own",
+      "./tag.yaml:10:16: cache.rules[6].bucket: the rule says nothing; give it include, exclude, ttl, quota or pin",
+      './tag.yaml:11:24: cache.rules[7].ttl: "soon" is not a duration; write a number with its unit, as in 500ms, 10s or 1h30m',
+      "./tag.yaml:12:26: cache.rules[8].quota: 0 is out of range; allowed is at least 1",
+      './tag.yaml:13:28: cache.rules[9].include: "!x": a pattern cannot begin with !; write the rest of it under exclude',
+      "./tag.yaml:14:7: cache.rules[10]: must be a rule: a map with bucket and settings",
+      "./tag.yaml:15:28: cache.rules[11].ttl: repeated key, first given in line 15",
+    ]);
+  });
+
+  test("must be a list, and have no variable", async () => {
+    expect(await complaints({ yaml: "cache: {rules: {bucket: b}}\n" })).toEqual([
+      "./tag.yaml:1:16: cache.rules: must be a list of rules",
+    ]);
+    expect((await good({ yaml: "cache: {rules: }\n" })).config.cache.rules).toEqual([]);
+  });
+});
+
 describe("key pairs", () => {
   const signing = "upstream: {transparent_proxy: false, endpoint: 'https://s3.example.com'}\n";
 

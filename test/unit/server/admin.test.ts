@@ -37,6 +37,14 @@ async function call(what: Call) {
         done.push([bucket, prefix]);
         return { entries: 3 };
       },
+      pin: async (bucket, prefix) => {
+        done.push(["pin", bucket, prefix]);
+        return { entries: 4 };
+      },
+      unpin: async (bucket, prefix) => {
+        done.push(["unpin", bucket, prefix]);
+        return bucket === "pinned" ? { entries: 0 } : undefined;
+      },
       verify: async (damaged) => {
         done.push(damaged);
         return { dropped: damaged.length };

@@ -22,6 +22,7 @@ function world(...outcomes: readonly Outcome[]) {
   const observer: UpstreamObserver = {
     onResponse: (method, status, ms) => events.push(`${method} ${status} ${ms} ms`),
     onFailure: (method, error) => events.push(`${method} failed: ${error.code}`),
+    onBytes: (sizeBytes) => events.push(`${sizeBytes} bytes`),
     onRetry: (method, error) => events.push(`${method} repeated: ${error.code}`),
   };
   const transport: UpstreamTransport = {
@@ -159,6 +160,7 @@ describe("Upstream", () => {
       observer: {
         onResponse: () => undefined,
         onFailure: (method, error) => events.push(`${method} ${error.code}`),
+        onBytes: () => undefined,
         onRetry: () => undefined,
       },
     });
