@@ -1,8 +1,11 @@
 /**
  * What a million small objects cost: bytes of disk and memory per object, time to store,
- * to start and to look up. Prints the table of docs/storage-format.md, section 8.
+ * to start and to look up. Prints the figures of docs/storage-format.md, section 8.
  *
- *     bun test/bench/storage-million.ts [COUNT] [BODY_BYTES]
+ *     bun run build && bun test/bench/storage-million.ts [COUNT] [BODY_BYTES]
+ *
+ * The compiled binary is started on the store after a clean stop and after kill -9: until
+ * it listens, and until an object that was stored before is a hit.
  */
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
@@ -12,11 +15,12 @@ import { systemClock } from "../../src/base/clock.ts";
 import { seededRandom, systemRandom } from "../../src/base/random.ts";
 import { openStorage } from "../../src/storage/open.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import { BINARY, startProgram } from "../support/binary.ts";
 
 const COUNT = Number(process.argv[2] ?? 1_000_000);
 const BODY_BYTES = Number(process.argv[3] ?? 1024);
 const PARALLEL = 64;
-const GIB = 1024 ** 3;
+const CAPACITY_BYTES = 64 * 1024 ** 3;
 
 const path = mkdtempSync(join(tmpdir(), "tag-million-"));
 const idOf = (n: number) => ({
@@ -28,7 +32,7 @@ const body = new Uint8Array(BODY_BYTES).fill(65);
 const open = (): Promise<Storage> =>
   openStorage({
     path,
-    capacityBytes: Number(process.env["CAP"] ?? 64 * GIB),
+    capacityBytes: CAPACITY_BYTES,
     clock: systemClock,
     random: systemRandom,
     report: (event) => console.error(event),
@@ -89,7 +93,7 @@ async function fill(storage: Storage): Promise<void> {
         ],
         storedAtMs: 1_700_000_000_000,
         freshUntilMs: 1_900_000_000_000,
-        isPublic: false,
+        isPublic: true, // so that a request without signature is a hit
       };
       const begun = storage.beginFill({ meta });
       if ("refused" in begun) {
@@ -115,6 +119,31 @@ print("  of that catalog", `${(folderBytes("catalog") / stats.entries).toFixed(0
 print("  of that segments", `${(folderBytes("segments") / stats.entries).toFixed(0)} bytes`);
 print("memory while storing", `${((rssBytes() - before) / 1e6).toFixed(0)} MB`);
 await timed("close", 1, () => first.close());
+
+/** Starts the binary on the store, asks for one object, ends it with `signal`. */
+async function startBinary(after: string, signal: NodeJS.Signals): Promise<void> {
+  const startedMs = systemClock.monotonicMs();
+  const sinceMs = () => `${(systemClock.monotonicMs() - startedMs).toFixed(0)} ms`;
+  const program = await startProgram([BINARY, "serve"], {
+    TAG_UPSTREAM_ENDPOINT: "http://127.0.0.1:1", // nobody is there: only a hit can be answered
+    TAG_CACHE_DISK_PATH: path,
+    TAG_CACHE_MAX_DISK_USAGE: String(CAPACITY_BYTES),
+    AWS_ACCESS_KEY_ID: "tid_bench",
+    AWS_SECRET_ACCESS_KEY: "tsec_bench",
+  });
+  print(`the binary after ${after}: listening and healthy`, sinceMs());
+  const { bucket, key } = idOf(Math.floor(COUNT / 2));
+  const answer = await fetch(`${program.endpoint}/${bucket}/${key}`);
+  await answer.bytes();
+  print("  first hit", `${answer.headers.get("x-cache")} after ${sinceMs()}`);
+  const pages = Number(readFileSync(`/proc/${program.pid}/statm`, "utf8").split(" ")[1]);
+  print("  memory then", `${((pages * 4096) / 1e6).toFixed(0)} MB`);
+  process.kill(program.pid, signal);
+  await program[Symbol.asyncDispose]();
+}
+
+await startBinary("a clean stop", "SIGKILL");
+await startBinary("kill -9", "SIGTERM");
 
 Bun.gc(true);
 const again = await timed("open", 1, open);
