@@ -76,8 +76,8 @@ function decodeReferences(text: string): string {
 
 /** Reads a document; undefined when it is not well-formed, has a DOCTYPE, or nests too deep. */
 export function parseXml(text: string): XmlDocument | undefined {
-  const document = text.trim(); // a byte order mark counts as blank
-  if (document.includes("<!DOCTYPE")) return undefined;
+  const document = withoutBlanks(text);
+  if (!document.startsWith("<") || document.includes("<!DOCTYPE")) return undefined;
   try {
     if (XMLValidator.validate(document) !== true) return undefined;
     const parsed = parser.parse(document) as XmlElement;
@@ -122,15 +122,34 @@ function isList(node: XmlNode): node is readonly XmlNode[] {
  * the blanks S3 sends ahead of a slow result.
  */
 export function rootElementName(text: string): string | undefined {
-  let at = text.charCodeAt(0) === 0xfeff ? 1 : 0;
+  let at = beginningOf(text);
   for (;;) {
-    while (at < text.length && text.charCodeAt(at) <= 0x20) at += 1;
+    while (isBlank(text.charCodeAt(at))) at += 1;
     if (text.startsWith("<?", at)) at = endOf(text, "?>", at);
     else if (text.startsWith("<!--", at)) at = endOf(text, "-->", at);
     else break;
   }
   ROOT_START.lastIndex = at;
   return ROOT_START.exec(text)?.[1];
+}
+
+/** Where a document begins: behind the byte order mark, if it has one. */
+function beginningOf(text: string): number {
+  return text.charCodeAt(0) === 0xfeff ? 1 : 0;
+}
+
+/** Without the mark at the beginning and the blanks around. */
+function withoutBlanks(text: string): string {
+  let start = beginningOf(text);
+  let end = text.length;
+  while (isBlank(text.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+/** The four of XML (production 3); the blanks of JavaScript are more. */
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }
 
 const ROOT_START = /<(?:[\w.-]+:)?([\w.-]+)(?=[\s/>])/y;

@@ -49,6 +49,9 @@ describe("a document", () => {
     ["<![CDATA[x]]><A/>", "text before the root"],
     ["x<A/>", "text before the root"],
     ["<A/>x", "text behind the root"],
+    ["\uFEFF\uFEFF<A/>", "a second byte order mark, which is text"], // found by fuzzing
+    ["\u00A0<A/>", "a blank that is none in XML"],
+    ["<A/>\uFEFF", "a byte order mark at the end"],
     ["<A>&nbsp;</A>", "an entity XML does not define"],
     ["<A>&#0;</A>", "a NUL"],
     ["<A>&#xD800;</A>", "half a character"],
