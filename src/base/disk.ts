@@ -33,11 +33,13 @@ export interface DiskFile {
   /** Contents and length are on stable storage when this resolves (fdatasync). */
   sync(): Promise<void>;
   /**
-   * Reserves space for `[0, sizeBytes)` and makes the file that long, so that no
+   * Reserves space for `[fromBytes, sizeBytes)` and makes the file that long, so that no
    * later write into it can find the volume full. On platforms without
-   * `fallocate` the file is only made long.
+   * `fallocate` the file is only made long. Nothing may be writing there meanwhile.
+   *
+   * @param fromBytes up to where it was done already; 0 when absent
    */
-  preallocate(sizeBytes: number): void;
+  preallocate(sizeBytes: number, fromBytes?: number): void;
   truncate(sizeBytes: number): void;
   /**
    * Gives the descriptor back, once reads and writes under way are through: closed any
@@ -227,8 +229,10 @@ class SystemFile implements DiskFile {
     });
   }
 
-  preallocate(sizeBytes: number): void {
-    this.#attempt("cannot reserve space for", () => reserve(this.descriptor, sizeBytes));
+  preallocate(sizeBytes: number, fromBytes = 0): void {
+    this.#attempt("cannot reserve space for", () => {
+      reserve(this.descriptor, fromBytes, sizeBytes - fromBytes);
+    });
     if (this.sizeBytes() < sizeBytes) this.truncate(sizeBytes);
   }
 
@@ -322,14 +326,15 @@ function afterBytes(chunks: readonly Uint8Array[], skipBytes: number): Uint8Arra
 }
 
 /**
- * `posix_fallocate(fd, 0, sizeBytes)`: the one call Node's file module lacks, and what
+ * `posix_fallocate(fd, fromBytes, lengthBytes)`: the one call Node's file module lacks, and what
  * turns "disk full in the middle of a record" into "disk full when a file is made".
  * Does nothing where libc has none that we can call (macOS, musl): files there are made
  * long, not reserved. Throws an error with a `code` as Node's own calls do.
  */
-function reserve(descriptor: number, sizeBytes: number): void {
+function reserve(descriptor: number, fromBytes: number, lengthBytes: number): void {
+  if (lengthBytes <= 0) return;
   fallocate ??= loadFallocate();
-  const errno = fallocate(descriptor, sizeBytes);
+  const errno = fallocate(descriptor, fromBytes, lengthBytes);
   if (errno === 0 || errno === os.constants.errno.EOPNOTSUPP) return;
   const name = Object.entries(os.constants.errno).find(([, value]) => value === errno)?.[0];
   throw Object.assign(new Error(`posix_fallocate failed with ${name ?? `errno ${errno}`}`), {
@@ -337,9 +342,11 @@ function reserve(descriptor: number, sizeBytes: number): void {
   });
 }
 
-let fallocate: ((descriptor: number, sizeBytes: number) => number) | undefined;
+type Fallocate = (descriptor: number, fromBytes: number, lengthBytes: number) => number;
 
-function loadFallocate(): (descriptor: number, sizeBytes: number) => number {
+let fallocate: Fallocate | undefined;
+
+function loadFallocate(): Fallocate {
   const none = (): number => 0;
   if (process.platform !== "linux") return none;
   try {
@@ -347,7 +354,8 @@ function loadFallocate(): (descriptor: number, sizeBytes: number) => number {
     const libc = dlopen("libc.so.6", {
       posix_fallocate: { args: ["i32", "i64", "i64"], returns: "i32" },
     });
-    return (descriptor, sizeBytes) => libc.symbols.posix_fallocate(descriptor, 0, sizeBytes);
+    return (descriptor, fromBytes, lengthBytes) =>
+      libc.symbols.posix_fallocate(descriptor, fromBytes, lengthBytes);
   } catch {
     return none;
   }

@@ -113,7 +113,8 @@ export class Housekeeping {
     this.#measureCatalog();
     const { freeBytes, totalBytes } = disk.space(folder);
     const reserveBytes = Math.min(VOLUME_RESERVE_BYTES, VOLUME_RESERVE_SHARE * totalBytes);
-    space.volumeLimitBytes = space.physicalBytes + freeBytes - reserveBytes;
+    const takenBytes = space.physicalBytes - space.promisedBytes;
+    space.volumeLimitBytes = takenBytes + freeBytes - reserveBytes;
   }
 
   #keepBallast(): void {

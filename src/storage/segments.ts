@@ -36,8 +36,10 @@ export class Segment implements EvictionUnit {
   readonly nonce: number;
   readonly isKept: boolean;
   readonly path: string;
-  /** Bytes the file takes on the volume. */
+  /** Bytes the file takes on the volume, or will have taken when it is full. */
   fileBytes: number;
+  /** Of these, what it does not take yet: it grows in steps while it is written. */
+  promisedBytes = 0;
   /** Where the next record goes; undefined when nothing is added any more. */
   cursor: number | undefined;
   /** Places handed out and not settled yet. They keep the segment from being sealed. */
@@ -179,6 +181,7 @@ export class Segments {
       if (full !== undefined) this.#sealWhenIdle(full);
     }
     if (segment?.cursor === undefined) return undefined;
+    this.#reserve(segment, segment.cursor + length);
     const extent = { segment, offset: segment.cursor, length };
     segment.cursor += length;
     segment.writers += 1;
@@ -215,6 +218,7 @@ export class Segments {
     if (segment.isDead) return;
     segment.isDead = true;
     this.#segments.delete(segment.id);
+    this.#forgetPromise(segment);
     space.segmentBytes -= segment.fileBytes;
     space.unlinkingBytes += segment.fileBytes;
     files.forget(segment.path);
@@ -302,7 +306,7 @@ export class Segments {
     disk.makeFolder(folder); // somebody may have deleted it
     const file = disk.open(segment.path, "create");
     try {
-      file.preallocate(segmentBytes);
+      file.preallocate(this.#stepBytes);
     } catch (error) {
       file.close();
       void disk.remove(segment.path).catch(() => undefined);
@@ -312,9 +316,33 @@ export class Segments {
     segment.cursor = 0;
     segment.footer = new FooterBuilder();
     segment.fileBytes = segmentBytes;
+    segment.promisedBytes = segmentBytes - this.#stepBytes;
     space.segmentBytes += segmentBytes;
+    space.promisedBytes += segment.promisedBytes;
     this.#segments.set(segment.id, segment);
     return segment;
+  }
+
+  /** A killed process leaves at most one step in vain, and a full volume is met before a record. */
+  get #stepBytes(): number {
+    const { segmentBytes } = this.#options;
+    return Math.max(segmentBytes / STEPS, Math.min(segmentBytes, STEP_BYTES_MIN));
+  }
+
+  /** Makes sure of the space up to `end`. Throws `storage_io` when the volume has none. */
+  #reserve(segment: Segment, end: number): void {
+    const { space, segmentBytes } = this.#options;
+    const reservedBytes = segmentBytes - segment.promisedBytes;
+    if (end <= reservedBytes || segment.file === undefined) return;
+    const untilBytes = Math.min(segmentBytes, Math.ceil(end / this.#stepBytes) * this.#stepBytes);
+    segment.file.preallocate(untilBytes, reservedBytes);
+    segment.promisedBytes -= untilBytes - reservedBytes;
+    space.promisedBytes -= untilBytes - reservedBytes;
+  }
+
+  #forgetPromise(segment: Segment): void {
+    this.#options.space.promisedBytes -= segment.promisedBytes;
+    segment.promisedBytes = 0;
   }
 
   #sealWhenIdle(segment: Segment): void {
@@ -343,12 +371,14 @@ export class Segments {
         return;
       }
       const bytes = footer.encode(segment.nonce);
+      this.#reserve(segment, cursor + bytes.length);
       await file.write([bytes], cursor);
       file.truncate(cursor + bytes.length);
     } finally {
       if (!segment.isDead) {
         this.#options.space.segmentBytes -= segment.fileBytes;
         segment.fileBytes = file.allocatedBytes();
+        this.#forgetPromise(segment);
         this.#options.space.segmentBytes += segment.fileBytes;
         file.close();
         segment.file = undefined;
@@ -408,6 +438,10 @@ export class Segments {
 }
 
 const SCAN_BYTES = 1024 * 1024;
+/** Steps in which a segment takes its space on the volume, … */
+const STEPS = 16;
+/** … none smaller than this. */
+const STEP_BYTES_MIN = 1024 * 1024;
 
 function fits(segment: Segment | undefined, length: number, segmentBytes: number): boolean {
   if (segment?.cursor === undefined || segment.footer === undefined) return false;

@@ -18,6 +18,8 @@ export class Space {
   readonly #options: SpaceOptions;
   /** Segment files, at their full length while they are written. */
   segmentBytes = 0;
+  /** Of these, what is not on the volume yet. */
+  promisedBytes = 0;
   /** Written by fills of the file tier that are not published yet. */
   growingBytes = 0;
   /** Of unlinked files that may not be gone yet. */

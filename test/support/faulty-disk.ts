@@ -113,9 +113,9 @@ class FaultyFile implements DiskFile {
     await this.#file.sync();
   }
 
-  preallocate(sizeBytes: number): void {
+  preallocate(sizeBytes: number, fromBytes?: number): void {
     this.#strike("write");
-    this.#file.preallocate(sizeBytes);
+    this.#file.preallocate(sizeBytes, fromBytes);
   }
 
   truncate(sizeBytes: number): void {

@@ -56,6 +56,30 @@ function editState(path: string, changes: Record<string, unknown>): void {
   control.close();
 }
 
+describe("a segment being written", () => {
+  test("takes its space in steps, so that a killed process leaves little in vain", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open({ capacityBytes: 64 * 1024 * MIB }); // segments of 256 MiB
+    const segments = join(temp.path, "segments");
+    await store(storage, metaOf({ bucket: "b", key: "k" }, 5000), patternOf("k", 5000));
+    expect(diskUsage(segments)).toBe(16 * MIB);
+    for (let n = 0; n < 30; n += 1) {
+      await store(storage, metaOf({ bucket: "b", key: `${n}` }, MIB), patternOf(`${n}`, MIB));
+    }
+    expect(diskUsage(segments)).toBe(32 * MIB);
+    await temp.close();
+    expect(diskUsage(segments)).toBeLessThan(31 * MIB);
+  });
+
+  test("counts in full against the cap from its beginning", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open({ capacityBytes: 64 * 1024 * MIB });
+    const before = storage.stats().physicalBytes;
+    await store(storage, metaOf({ bucket: "b", key: "k" }, 5000), patternOf("k", 5000));
+    expect(storage.stats().physicalBytes - before).toBeGreaterThanOrEqual(256 * MIB);
+  });
+});
+
 describe("restart", () => {
   test("after a clean stop every entry is there as it was", async () => {
     await using temp = new TempStore();
