@@ -17,6 +17,16 @@ export interface WarmItem extends ObjectId {
   readonly cursor: string | undefined;
 }
 
+/** Why an object is not read: the cache would not keep it. */
+export type LeftOutReason = "too_large" | "excluded";
+
+/** Objects of this run that were left out. */
+export interface LeftOut {
+  objects: number;
+  /** As far as their sizes are known. */
+  bytes: number;
+}
+
 export interface WarmReport {
   /** Objects and bytes done, earlier runs over the same source included. */
   readonly objects: number;
@@ -28,6 +38,7 @@ export interface WarmReport {
     readonly key: string;
     readonly why: string;
   }[];
+  readonly leftOut: Readonly<Record<LeftOutReason, LeftOut>>;
   /** False when it was told to stop before the end. */
   readonly isFinished: boolean;
 }
@@ -38,6 +49,8 @@ export interface WarmOptions {
   readonly concurrency: number;
   /** HEAD instead of GET, and only where the size is not known: nothing gets cached. */
   readonly isDryRun: boolean;
+  /** Why the cache would not keep an object; its size is undefined while nobody said. */
+  readonly leavesOut: (id: ObjectId, sizeBytes: number | undefined) => LeftOutReason | undefined;
   /** Ends the run early, with what is done kept. */
   readonly signal: AbortSignal;
   readonly before: WarmState;
@@ -55,8 +68,13 @@ const SAVE_EVERY_MS = 1000;
 interface Slot {
   readonly item: WarmItem;
   /** The answer, or why there is none; undefined while it is not known. */
-  outcome: ReadOutcome | string | undefined;
+  outcome: ItemOutcome | undefined;
 }
+
+type ItemOutcome =
+  | ReadOutcome
+  | string
+  | { readonly leftOut: LeftOutReason; readonly sizeBytes: number };
 
 /** Reads every item. Failures of single objects are in the report; throws when the source fails. */
 export async function warm(
@@ -76,6 +94,10 @@ class WarmRun {
   #objects: number;
   #bytes: number;
   #hits = 0;
+  readonly #leftOut = {
+    too_large: { objects: 0, bytes: 0 },
+    excluded: { objects: 0, bytes: 0 },
+  };
   #foundBytes: number;
   #readBytes: number;
   #savedAtMs: number;
@@ -104,7 +126,7 @@ class WarmRun {
         const permit = await permits.acquire();
         const slot: Slot = { item, outcome: undefined };
         this.#slots.push(slot);
-        this.#foundBytes += item.sizeBytes ?? 0;
+        if (!this.#isLeftOut(slot)) this.#foundBytes += item.sizeBytes ?? 0;
         const work = this.#warmOne(slot).finally(() => {
           permit.release();
           running.delete(work);
@@ -119,19 +141,28 @@ class WarmRun {
       objects: this.#objects,
       bytes: this.#bytes,
       hits: this.#hits,
+      leftOut: this.#leftOut,
       failed: this.#failed,
       isFinished: !signal.aborted,
     };
   }
 
+  /** Settles a slot that is known beforehand not to be worth a read. */
+  #isLeftOut(slot: Slot): boolean {
+    const { item } = slot;
+    const leftOut = this.#options.leavesOut(item, item.sizeBytes);
+    if (leftOut !== undefined) slot.outcome = { leftOut, sizeBytes: item.sizeBytes ?? 0 };
+    return leftOut !== undefined;
+  }
+
   async #warmOne(slot: Slot): Promise<void> {
-    slot.outcome = await this.#attempt(slot.item);
+    slot.outcome ??= await this.#attempt(slot.item);
     // Undefined: told to stop in the middle of it, neither done nor failed.
     if (slot.outcome !== undefined) this.#moveOn();
   }
 
   /** The answer, or why there is none; undefined when the run is to stop. */
-  async #attempt(item: WarmItem): Promise<ReadOutcome | string | undefined> {
+  async #attempt(item: WarmItem): Promise<ItemOutcome | undefined> {
     const { client, clock, signal, isDryRun } = this.#options;
     if (isDryRun && item.sizeBytes !== undefined) {
       return { status: 200, sizeBytes: item.sizeBytes, xCache: undefined };
@@ -150,7 +181,8 @@ class WarmRun {
             });
         if (outcome.status === 200) {
           if (item.sizeBytes === undefined) this.#foundBytes += outcome.sizeBytes;
-          return outcome;
+          const leftOut = this.#options.leavesOut(item, outcome.sizeBytes);
+          return leftOut === undefined ? outcome : { leftOut, sizeBytes: outcome.sizeBytes };
         }
         why = outcome.status === 404 ? "not found" : `status ${outcome.status}`;
         if (outcome.status < 500 && outcome.status !== 429) return why;
@@ -178,6 +210,11 @@ class WarmRun {
       else this.#cursor = item.cursor;
       if (typeof outcome === "string") {
         this.#failed.push({ bucket: item.bucket, key: item.key, why: outcome });
+        continue;
+      }
+      if ("leftOut" in outcome) {
+        this.#leftOut[outcome.leftOut].objects += 1;
+        this.#leftOut[outcome.leftOut].bytes += outcome.sizeBytes;
         continue;
       }
       this.#objects += 1;

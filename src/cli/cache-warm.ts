@@ -15,7 +15,13 @@ import { usage } from "./arguments.ts";
 import { startProgress } from "./cache-progress.ts";
 import { formatTarget, parseTarget, printable, type Target } from "./cache-target.ts";
 import { GatewayClient } from "./cache-warm-client.ts";
-import { prefetched, warm, type WarmItem, type WarmReport } from "./cache-warm-run.ts";
+import {
+  prefetched,
+  warm,
+  type WarmItem,
+  type WarmOptions,
+  type WarmReport,
+} from "./cache-warm-run.ts";
 import {
   readWarmState,
   removeWarmState,
@@ -115,6 +121,7 @@ export const cacheWarm = command({
         clock: systemClock,
         concurrency,
         isDryRun,
+        leavesOut: args.endpoint === undefined ? await leavesOutFor(config) : () => undefined,
         signal: interrupt.signal,
         before,
         onState: (state) => {
@@ -132,7 +139,7 @@ export const cacheWarm = command({
     if (isDone && !isDryRun) removeWarmState(statePath);
 
     if (args.json === true) terminal.out(JSON.stringify({ ...report, isDryRun }, undefined, 2));
-    else say(terminal, report, isDryRun);
+    else say(terminal, report, isDryRun, config);
     if (!isDone && !isDryRun) terminal.info(`the same command goes on from here (${statePath})`);
     return isDone ? "ok" : "partial";
   },
@@ -193,6 +200,19 @@ function regionOf({ env }: Terminal, { upstream }: Config): string {
   return env["AWS_REGION"] || env["AWS_DEFAULT_REGION"] || upstream.region;
 }
 
+/**
+ * What the cache of this configuration would not keep. A gateway elsewhere has a
+ * configuration of its own, which is not known here.
+ */
+async function leavesOutFor({ cache }: Config): Promise<WarmOptions["leavesOut"]> {
+  const { Rules } = await import("../cache/cache.ts");
+  const rules = new Rules(cache.rules);
+  return (id, sizeBytes) => {
+    if (!rules.admits(id)) return "excluded";
+    return (sizeBytes ?? 0) > cache.sizeThresholdBytes ? "too_large" : undefined;
+  };
+}
+
 // ---- what is warmed ------------------------------------------------------------
 
 async function* itemsOf(
@@ -242,8 +262,17 @@ async function* manifestItems(
 
 // ---- saying it -----------------------------------------------------------------
 
-function say(terminal: Terminal, report: WarmReport, isDryRun: boolean): void {
-  const { hits, failed, isFinished } = report;
+function say(terminal: Terminal, report: WarmReport, isDryRun: boolean, { cache }: Config): void {
+  const { hits, failed, leftOut, isFinished } = report;
+  if (leftOut.too_large.objects > 0) {
+    const threshold = formatByteSizeRounded(cache.sizeThresholdBytes);
+    terminal.info(
+      `left out ${amount(leftOut.too_large)} above cache.size_threshold (${threshold}): the cache keeps none of them`,
+    );
+  }
+  if (leftOut.excluded.objects > 0) {
+    terminal.info(`left out ${amount(leftOut.excluded)} that cache.rules exclude`);
+  }
   for (const { bucket, key, why } of failed.slice(0, FAILURES_SHOWN)) {
     terminal.warn(`${bucket}/${printable(key)}: ${why}`);
   }

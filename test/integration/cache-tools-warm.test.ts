@@ -16,6 +16,11 @@ const CREDENTIALS = { AWS_ACCESS_KEY_ID: "tagdev", AWS_SECRET_ACCESS_KEY: "tagde
 const stateFilesOf = (world: CachePlayground): string[] =>
   readdirSync(world.folder).filter((name) => name.startsWith(".tag-warm-"));
 
+async function upstreamBytes(world: CachePlayground): Promise<number> {
+  const text = await (await fetch(`${world.program.endpoint}/metrics`)).text();
+  return Number(/^tag_upstream_received_bytes_total (\S+)$/m.exec(text)?.[1] ?? Number.NaN);
+}
+
 describe("tag cache warm", () => {
   test("a dry run counts objects and bytes and caches nothing; a run caches them all", async () => {
     await using world = await CachePlayground.start();
@@ -35,6 +40,40 @@ describe("tag cache warm", () => {
 
     const again = await world.tag("cache warm bucket/in/ --json", CREDENTIALS);
     expect(JSON.parse(again.stdout)).toMatchObject({ objects: 4, hits: 4, failed: [] });
+  });
+
+  test("what the cache would not keep is left out, and said", async () => {
+    await using world = await CachePlayground.start();
+    await world.program.stop();
+    const rules = join(world.folder, "rules.yaml");
+    await Bun.write(rules, 'cache: {rules: [{bucket: bucket, exclude: "tmp/**"}]}\n');
+    const ruled = { TAG_CONFIG: rules, TAG_CACHE_SIZE_THRESHOLD: "6KiB" };
+    await world.restart(ruled);
+    for (const [key, size] of [
+      ["a", 5000],
+      ["large", 7000],
+      ["tmp/b", 3000],
+    ] as const) {
+      await world.store("bucket", key, size);
+    }
+    const before = await upstreamBytes(world);
+    const env = { ...CREDENTIALS, ...ruled };
+    for (const command of ["cache warm bucket --dry-run", "cache warm bucket"]) {
+      const run = await world.tag(command, env);
+      expect(run.stdout).toMatch(/warm(ed)? 1 object \(4\.9 KiB\)\n$/);
+      expect(run.stderr).toContain(
+        "left out 1 object (6.8 KiB) above cache.size_threshold (6.0 KiB): the cache keeps none of them",
+      );
+      expect(run.stderr).toContain("left out 1 object (2.9 KiB) that cache.rules exclude");
+    }
+    expect((await upstreamBytes(world)) - before).toBeLessThan(5000 + 4000); // and two listings
+    await Bun.write(join(world.folder, "list.txt"), "bucket/a\nbucket/large\nbucket/tmp/b\n");
+    const named = await world.tag("cache warm --manifest list.txt --json", env);
+    expect(JSON.parse(named.stdout)).toMatchObject({
+      objects: 1,
+      hits: 1,
+      leftOut: { too_large: { objects: 1, bytes: 7000 }, excluded: { objects: 1 } },
+    });
   });
 
   test("a manifest names objects; what failed is named and tried again by the next run", async () => {
