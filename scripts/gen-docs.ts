@@ -80,8 +80,48 @@ nearest valid name. Empty variables and empty keys count as not given.
 
 The exit codes of a refused configuration are in [cli.md](cli.md#exit-codes).
 
-${sections.map(sectionTable).join("\n")}`;
+${sections.map(sectionTable).join("\n")}
+${RULES}`;
 }
+
+const RULES = `## Rules
+
+\`cache.rules\` is for what holds for some buckets, or some prefixes of them, only:
+
+\`\`\`yaml
+cache:
+  rules:
+    - bucket: "*"
+      exclude: ["**/*.tmp", "**/_temporary/**"]
+    - bucket: training
+      include: ["imagenet/**", "laion/**"]
+      quota: 500GiB
+    - bucket: models
+      ttl: 24h
+    - bucket: models
+      prefix: llama/
+      pin: true
+\`\`\`
+
+| Key | Form | Meaning |
+| --- | --- | --- |
+| \`bucket\` | name, or pattern as in \`logs-*\` | Which buckets the rule is for. Required. |
+| \`prefix\` | text | Only keys that begin so. It is the beginning of a key and nothing more: \`logs\` is for \`logs-old\`, too. |
+| \`include\` | list of patterns of keys | What is cached; everything else is not. |
+| \`exclude\` | list of patterns of keys | What is not cached, whatever \`include\` says. |
+| \`ttl\` | duration | In place of \`cache.ttl\`; \`0s\` has every use confirmed upstream. It counts from the next time an object is fetched or confirmed. |
+| \`quota\` | size | What each of the buckets may take on disk. At the bound, objects of that bucket go, least used first; an object that finds no room is read and not kept. Only in a rule without \`prefix\`. |
+| \`pin\` | true or false | Keeps what the rule is for from eviction, as \`tag cache pin\` does ([cache-tools.md](cache-tools.md#pin-and-unpin)). Only with a bucket by its name, and not beside \`include\` or \`exclude\`. |
+
+For each setting the **last** rule counts that is for the object and has the setting; \`include\` and \`exclude\` of
+one rule are one setting. So the general comes first, and what is said further down is an exception from it.
+
+In patterns \`*\` is any text without a slash, \`**\` any number of folders, \`?\` one character, \`[abc]\` one of
+these, \`{a,b}\` one of these texts. They are for the whole key: \`*.log\` is not for \`a/b.log\`, \`**/*.log\` is.
+
+What is excluded goes through with \`X-Cache: BYPASS\`. What was cached of it before the rule stays on
+disk unused until it is evicted, or \`tag cache purge\` drops it.
+`;
 
 function sectionTable(section: string): string {
   const rows = OPTION_ROWS.filter(([path]) => sectionOf(path) === section);
@@ -115,7 +155,7 @@ function metricsPage(): string {
 # Metrics
 
 \`GET /metrics\` on the S3 port answers in the Prometheus text format. Labels take values from small
-closed sets; there is none for buckets or keys.
+closed sets; there is none for keys, and one for buckets only where a quota is set.
 
 ${metricTable(METRIC_FAMILIES)}
 Buckets of the histograms:

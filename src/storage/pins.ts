@@ -43,7 +43,7 @@ type Prefix = Pick<Pin, "bucket" | "prefix">;
 const ROWS_PER_SLICE = 128;
 /** What judging a row costs of the background budget, in bytes. */
 const ROW_COST_BYTES = 256;
-/** With this share of the bound free again, what was refused may be tried once more. */
+/** With this share of it gone again, a lack of room is worth telling of once more. */
 const ROOM_SHARE = 0.05;
 
 export class Pins {
@@ -54,7 +54,8 @@ export class Pins {
   /** One walk after the other. */
   #walks: Promise<unknown>;
   #refusedEntries = 0;
-  #isFull = false;
+  /** What was pinned when there was no room for more; undefined once much less is. */
+  #fullAtBytes: number | undefined;
 
   /** Takes over the configuration; `settle` walks what that changes. Throws when it cannot be written. */
   constructor(options: PinsOptions) {
@@ -94,13 +95,12 @@ export class Pins {
     if (!this.#covers(id)) return false;
     const { catalog, maxBytes } = this.#options;
     const usedBytes = catalog.pinned().disk;
-    if (usedBytes < (1 - ROOM_SHARE) * maxBytes) this.#isFull = false;
+    const fullAtBytes = this.#fullAtBytes ?? 0;
+    if (usedBytes < (1 - ROOM_SHARE) * fullAtBytes) this.#fullAtBytes = undefined;
     if (usedBytes + (wasPinned ? 0 : diskBytes) <= maxBytes) return true;
     this.#refusedEntries += 1;
-    if (!this.#isFull) {
-      this.#isFull = true;
-      this.#options.onFull();
-    }
+    if (this.#fullAtBytes === undefined) this.#options.onFull();
+    this.#fullAtBytes = Math.max(usedBytes, this.#fullAtBytes ?? 0);
     return false;
   }
 

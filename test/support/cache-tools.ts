@@ -10,11 +10,12 @@ import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { openCatalogReader } from "../../src/storage/open.ts";
-import { type Program, startProgram } from "./binary.ts";
+import { BINARY, type Program, startProgram } from "./binary.ts";
 import { RawClient } from "./raw-client.ts";
 import { TAGDEV } from "./test-origin.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
+const PROGRAM = process.env["CACHE_TOOLS"] === "binary" ? [BINARY] : [process.execPath, MAIN];
 
 export interface Outcome {
   readonly exitCode: number;
@@ -87,7 +88,7 @@ export class CachePlayground implements AsyncDisposable {
     env: Readonly<Record<string, string>> = {},
   ): { readonly pid: number; readonly outcome: Promise<Outcome> } {
     const list = typeof words === "string" ? words.split(" ") : words;
-    const child = Bun.spawn([process.execPath, MAIN, ...list], {
+    const child = Bun.spawn([...PROGRAM, ...list], {
       cwd: this.folder,
       env: {
         PATH: process.env["PATH"] ?? "",
@@ -127,7 +128,7 @@ export function bodyOf(key: string, sizeBytes: number): Uint8Array {
 }
 
 function startDev(folder: string, env: Readonly<Record<string, string>>): Promise<Program> {
-  return startProgram([process.execPath, MAIN, "dev", "--origin", join(folder, "origin")], {
+  return startProgram([...PROGRAM, "dev", "--origin", join(folder, "origin")], {
     TAG_CACHE_DISK_PATH: join(folder, "cache"),
     TAG_CACHE_MAX_DISK_USAGE: "1GiB",
     ...env,
