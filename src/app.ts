@@ -437,7 +437,7 @@ async function openStore(
 ): Promise<DiskStorage | undefined> {
   const { cache } = config;
   if (!cache.enabled) return undefined;
-  return openStorage({
+  const storage = await openStorage({
     ...storageSettings(config),
     memoryBytes: cache.memoryBytes,
     ...(cache.maxConcurrentWrites > 0 ? { fillsMax: cache.maxConcurrentWrites } : {}),
@@ -463,6 +463,19 @@ async function openStore(
       }
     },
   });
+  const { entries, physicalBytes, capacityBytes } = storage.stats();
+  log.child({ module: "cache" }).info("the cache is open", {
+    path: cache.diskPath,
+    entries,
+    physicalBytes,
+    capacityBytes,
+    capacityFrom:
+      cache.maxDiskUsageBytes === 0
+        ? "80 % of the space that was free at the first start"
+        : "cache.max_disk_usage_bytes",
+    pins: storage.pinFigures().pins.length,
+  });
+  return storage;
 }
 
 /** What operators may do to the cache while it runs; see server/admin.ts. */

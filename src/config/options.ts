@@ -269,7 +269,7 @@ export const OPTIONS = {
     min: 0,
     isZeroDefault: true,
     env: "TAG_CACHE_SIZE_THRESHOLD",
-    help: "Largest object that is cached whole.",
+    help: "Largest object that is cached. Larger ones pass through, and so do ranges of them.",
   }),
   "cache.block_threshold": size({
     default: 64 * MIB,

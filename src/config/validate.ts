@@ -235,6 +235,17 @@ function checkCache({ cache }: Config, refuse: Report, advise: Report): void {
       "is larger than cache.max_disk_usage_bytes: one such object would push out all others",
     );
   }
+  for (const { bucket, quotaBytes = 0 } of cache.rules) {
+    if (cache.maxDiskUsageBytes > 0 && quotaBytes > cache.maxDiskUsageBytes) {
+      advise(
+        "cache.rules",
+        `the quota of ${bucket} is larger than cache.max_disk_usage_bytes and bounds nothing`,
+      );
+    }
+  }
+  if (cache.pinnedMaxPercent === 0 && cache.rules.some(({ isPinned }) => isPinned)) {
+    advise("cache.rules", "pins nothing, because cache.pinned_max_percent is 0");
+  }
 }
 
 /** The port of `host:port`, `:port` or `[v6]:port`; undefined when it is none of these. */

@@ -328,6 +328,18 @@ cache:
     ]);
   });
 
+  test("that can do nothing are warned of", async () => {
+    const yaml = `cache:
+  max_disk_usage_bytes: 10GiB
+  pinned_max_percent: 0
+  rules: [{bucket: b, quota: 11GiB}, {bucket: c, pin: true}]
+`;
+    expect(await complaints({ yaml })).toEqual([
+      "./tag.yaml:4:10: cache.rules: the quota of b is larger than cache.max_disk_usage_bytes and bounds nothing",
+      "./tag.yaml:4:10: cache.rules: pins nothing, because cache.pinned_max_percent is 0",
+    ]);
+  });
+
   test("must be a list, and have no variable", async () => {
     expect(await complaints({ yaml: "cache: {rules: {bucket: b}}\n" })).toEqual([
       "./tag.yaml:1:16: cache.rules: must be a list of rules",
