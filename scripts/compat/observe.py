@@ -53,7 +53,9 @@ def pytest_runtest_protocol(item):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Set-up, test and tear-down count together: the worst of the three is the outcome."""
+    left_s = signal.alarm(0)  # pytest itself is not to be interrupted
     outcome = yield
+    signal.alarm(left_s or LIMIT_S)  # whoever was too slow may still tidy up
     report = outcome.get_result()
     observed = item.observed
     observed["seconds"] += round(report.duration, 3)

@@ -56,7 +56,8 @@ export async function runSuite(run: SuiteRun): Promise<SuiteResults> {
   await writeFile(path("conf"), run.conf, { mode: 0o600 });
   await rm(path("jsonl"), { force: true });
   await appendFile(path("jsonl"), "");
-  const options = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "observe"];
+  // Any other style of traceback parses the suite's 20 000 lines anew for every test that fails.
+  const options = ["-q", "--no-header", "--tb=native", "-p", "no:cacheprovider", "-p", "observe"];
   const chosen = ["-m", MARK_EXPRESSION, ...(run.only === undefined ? [] : ["-k", run.only])];
   for (const name of run.without ?? []) chosen.push("--deselect", `${TEST_FOLDER}/${name}`);
   const tests = run.tests?.map((name) => `${TEST_FOLDER}/${name}`) ?? TEST_FILES;
