@@ -125,18 +125,24 @@ export class FileBody {
     if (this.isComplete || range.end <= range.start) return [];
     const { blockBytes, sizeBytes } = this.layout;
     const gaps: { start: number; end: number }[] = [];
-    const last = Math.floor((range.end - 1) / blockBytes);
-    let next: number;
-    for (let block = Math.floor(range.start / blockBytes); block <= last; block = next) {
+    const stop = Math.floor((range.end - 1) / blockBytes) + 1;
+    let block = Math.floor(range.start / blockBytes);
+    while (block < stop) {
       const part = this.#part(block);
-      // Most parts of a large object that is read here and there hold nothing at all.
-      next = part.isEmpty() ? nextPart(block) : block + 1;
-      if (hasBit(part.present, block % BLOCKS_PER_PART)) continue;
-      const start = block * blockBytes;
-      const end = Math.min(sizeBytes, Math.min(next, last + 1) * blockBytes);
-      const gap = gaps.at(-1);
-      if (gap !== undefined && gap.end === start) gap.end = end;
-      else gaps.push({ start, end });
+      const partEnd = nextPart(block);
+      // A large object has a million blocks, and most of them have neighbours like themselves.
+      if (part.isEmpty()) {
+        addGap(gaps, block * blockBytes, Math.min(sizeBytes, Math.min(partEnd, stop) * blockBytes));
+        block = partEnd;
+      }
+      while (block < partEnd && block < stop) {
+        const index = block % BLOCKS_PER_PART;
+        const next = block + alikeFrom(part.present, index);
+        if (!hasBit(part.present, index)) {
+          addGap(gaps, block * blockBytes, Math.min(sizeBytes, Math.min(next, stop) * blockBytes));
+        }
+        block = next;
+      }
     }
     return gaps;
   }
@@ -198,8 +204,10 @@ export class FileBody {
   /** Recomputes `isComplete` from the parts. */
   updateCompleteness(): void {
     if (this.isComplete) return;
-    for (let block = 0; block < this.blockCount; block += 1) {
-      if (!this.isPresent(block)) return;
+    const { blockBytes, sizeBytes } = this.layout;
+    for (let block = 0; block < this.blockCount; block = nextPart(block)) {
+      const end = Math.min(sizeBytes, nextPart(block) * blockBytes);
+      if (this.missing({ start: block * blockBytes, end }).length > 0) return;
     }
     this.isComplete = true;
   }
@@ -220,6 +228,18 @@ export class FileBody {
 /** The first block of the part after the one `block` is in. */
 function nextPart(block: number): number {
   return (Math.floor(block / BLOCKS_PER_PART) + 1) * BLOCKS_PER_PART;
+}
+
+/** How many blocks from `index` on can be told at one look to be there, or not, like the first. */
+function alikeFrom(bitmap: Uint8Array, index: number): number {
+  const bits = bitmap[index >> 3];
+  return (index & 7) === 0 && (bits === 0 || bits === 0xff) ? 8 : 1;
+}
+
+function addGap(gaps: { start: number; end: number }[], start: number, end: number): void {
+  const gap = gaps.at(-1);
+  if (gap !== undefined && gap.end === start) gap.end = end;
+  else gaps.push({ start, end });
 }
 
 function hasBit(bitmap: Uint8Array, index: number): boolean {

@@ -22,7 +22,10 @@ interface WorldOptions {
   readonly capacityBytes: number;
   readonly policy: PolicyName;
   readonly shardCount: number;
-  /** Objects from this size on are held in blocks, smaller ones only whole. */
+  /**
+   * Objects from this size on are held in blocks, smaller ones only whole. Less than what fits
+   * into a record, because what does not is held in blocks too.
+   */
   readonly blockThresholdBytes: number;
   readonly keys: number;
   readonly steps: number;
@@ -340,7 +343,7 @@ async function explore(seed: number, world: Partial<WorldOptions>): Promise<void
     capacityBytes: 512 * MIB,
     policy: (["auto", "lru", "fifo"] as const)[seed % 3] ?? "auto",
     shardCount: 2,
-    blockThresholdBytes: 600 * KIB,
+    blockThresholdBytes: 500 * KIB,
     keys: 12,
     steps: 120,
     mayEvict: false,

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { SimClock } from "../../support/sim-clock.ts";
-import { blockBytesFor } from "../../../src/storage/block-files.ts";
+import { seededRandom } from "../../../src/base/random.ts";
+import { blockBytesFor, FileBody } from "../../../src/storage/block-files.ts";
 import { BackgroundBudget } from "../../../src/storage/budget.ts";
 import { Burials } from "../../../src/storage/burials.ts";
 import { FileUnit, FileUnits } from "../../../src/storage/file-units.ts";
@@ -167,5 +168,49 @@ describe("disk health", () => {
     expect(health.degradedBecause).toBeUndefined();
     expect(changes).toEqual(["write failed", undefined]);
     health.close();
+  });
+});
+
+describe("the blocks of a large body", () => {
+  const BLOCK = 16 * 1024;
+  const COUNT = 1700; // four parts, the last not full
+
+  test.each([1, 2, 3, 4, 5, 6])("that are there are told as runs (seed %d)", (seed) => {
+    const random = seededRandom(seed);
+    const sizeBytes = COUNT * BLOCK - 5;
+    const layout = { version: 1, shard: 0, sizeBytes, blockBytes: BLOCK, chunkBytes: 2 ** 30 };
+    const body = new FileBody(layout, { isComplete: false, load: () => undefined });
+    const there = new Set<number>();
+    const add = (first: number, count: number) => {
+      for (let block = first; block < Math.min(COUNT, first + count); block += 1) {
+        body.add(block, block);
+        there.add(block);
+      }
+    };
+    const naive = (isThere: boolean, first: number, end: number) => {
+      const runs: { start: number; end: number }[] = [];
+      for (let block = first; block < end; block += 1) {
+        if (there.has(block) !== isThere) continue;
+        const stop = Math.min(sizeBytes, (block + 1) * BLOCK);
+        const last = runs.at(-1);
+        if (last?.end === block * BLOCK) last.end = stop;
+        else runs.push({ start: block * BLOCK, end: stop });
+      }
+      return runs;
+    };
+    for (let round = 0; round < 40; round += 1) {
+      add(random.below(COUNT), 1 + random.below(round % 10 === 0 ? 700 : 20));
+      const first = random.below(COUNT);
+      const end = first + 1 + random.below(COUNT - first);
+      const range = { start: first * BLOCK + 3, end: Math.min(sizeBytes, end * BLOCK - 3) };
+      expect(body.missing(range)).toEqual(naive(false, first, end));
+      expect(body.present()).toEqual(naive(true, 0, COUNT));
+      body.updateCompleteness();
+      expect(body.isComplete).toBe(there.size === COUNT);
+    }
+    add(0, COUNT);
+    expect(body.missing({ start: 0, end: sizeBytes })).toEqual([]);
+    body.updateCompleteness();
+    expect(body.isComplete).toBe(true);
   });
 });
