@@ -306,7 +306,7 @@ export class Segments {
     disk.makeFolder(folder); // somebody may have deleted it
     const file = disk.open(segment.path, "create");
     try {
-      file.preallocate(this.#stepBytes);
+      file.preallocate(FIRST_STEP_BYTES);
     } catch (error) {
       file.close();
       void disk.remove(segment.path).catch(() => undefined);
@@ -316,28 +316,28 @@ export class Segments {
     segment.cursor = 0;
     segment.footer = new FooterBuilder();
     segment.fileBytes = segmentBytes;
-    segment.promisedBytes = segmentBytes - this.#stepBytes;
+    segment.promisedBytes = segmentBytes - FIRST_STEP_BYTES;
     space.segmentBytes += segmentBytes;
     space.promisedBytes += segment.promisedBytes;
     this.#segments.set(segment.id, segment);
     return segment;
   }
 
-  /** A killed process leaves at most one step in vain, and a full volume is met before a record. */
-  get #stepBytes(): number {
-    const { segmentBytes } = this.#options;
-    return Math.max(segmentBytes / STEPS, Math.min(segmentBytes, STEP_BYTES_MIN));
-  }
-
-  /** Makes sure of the space up to `end`. Throws `storage_io` when the volume has none. */
+  /**
+   * Makes sure of the space up to `end`, in steps that grow with the segment: a killed process
+   * leaves little in vain, and a full volume is met before a record and not within. Throws
+   * `storage_io` when the volume has none.
+   */
   #reserve(segment: Segment, end: number): void {
     const { space, segmentBytes } = this.#options;
     const reservedBytes = segmentBytes - segment.promisedBytes;
     if (end <= reservedBytes || segment.file === undefined) return;
-    const untilBytes = Math.min(segmentBytes, Math.ceil(end / this.#stepBytes) * this.#stepBytes);
-    segment.file.preallocate(untilBytes, reservedBytes);
-    segment.promisedBytes -= untilBytes - reservedBytes;
-    space.promisedBytes -= untilBytes - reservedBytes;
+    const stepBytes = Math.min(reservedBytes, segmentBytes / STEPS_MIN);
+    const steps = Math.ceil((end - reservedBytes) / stepBytes);
+    const addedBytes = Math.min(segment.promisedBytes, steps * stepBytes);
+    segment.file.preallocate(reservedBytes + addedBytes, reservedBytes);
+    segment.promisedBytes -= addedBytes;
+    space.promisedBytes -= addedBytes;
   }
 
   #forgetPromise(segment: Segment): void {
@@ -438,10 +438,10 @@ export class Segments {
 }
 
 const SCAN_BYTES = 1024 * 1024;
-/** Steps in which a segment takes its space on the volume, … */
-const STEPS = 16;
-/** … none smaller than this. */
-const STEP_BYTES_MIN = 1024 * 1024;
+/** What a segment takes on the volume at first; no segment is smaller. */
+const FIRST_STEP_BYTES = 1024 * 1024;
+/** It doubles what it takes, but never takes more than this part of itself at once. */
+const STEPS_MIN = 16;
 
 function fits(segment: Segment | undefined, length: number, segmentBytes: number): boolean {
   if (segment?.cursor === undefined || segment.footer === undefined) return false;

@@ -62,11 +62,12 @@ describe("a segment being written", () => {
     const storage = await temp.open({ capacityBytes: 64 * 1024 * MIB }); // segments of 256 MiB
     const segments = join(temp.path, "segments");
     await store(storage, metaOf({ bucket: "b", key: "k" }, 5000), patternOf("k", 5000));
-    expect(diskUsage(segments)).toBe(16 * MIB);
+    expect(diskUsage(segments)).toBeLessThan(2 * MIB);
     for (let n = 0; n < 30; n += 1) {
       await store(storage, metaOf({ bucket: "b", key: `${n}` }, MIB), patternOf(`${n}`, MIB));
     }
-    expect(diskUsage(segments)).toBe(32 * MIB);
+    expect(diskUsage(segments)).toBeGreaterThan(31 * MIB);
+    expect(diskUsage(segments)).toBeLessThan(33 * MIB);
     await temp.close();
     expect(diskUsage(segments)).toBeLessThan(31 * MIB);
   });
