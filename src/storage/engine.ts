@@ -6,6 +6,7 @@
  *   intake.ts      what is taken, as a fill   evictor.ts     what goes, and what is moved on
  *   catalog.ts     rows                       segments.ts    files of many records
  *   block-files.ts files of one body          recovery.ts    after the start
+ *   pins.ts        what stays                 quotas.ts      what one bucket may take
  *
  * Nothing in here throws into a read. What is doubtful is a miss: a row, head or block
  * that does not match its checksum is counted, forgotten and never served. A failing disk

@@ -21,7 +21,13 @@ async function metric(world: CachePlayground, sample: string): Promise<number> {
 
 /** Reads so much through a small cache that what is not kept goes. */
 async function flood(world: CachePlayground, name: string): Promise<void> {
-  for (let n = 0; n < 50; n += 1) await world.cache("flood", `${name}/${n}`, 1_000_000);
+  await world.store("flood", "bucket-is-there", 1);
+  for (let round = 0; round < 5; round += 1) {
+    const batch = Array.from({ length: 10 }, (_, n) =>
+      world.cache("flood", `${name}/${round}/${n}`, 1_000_000),
+    );
+    await Promise.all(batch);
+  }
 }
 
 describe("tag cache pin", () => {
@@ -58,7 +64,7 @@ describe("tag cache pin", () => {
     expect(screen.stdout).toMatch(/^Pinned {4}3 objects, 1\.9 MiB of at most 25\.6 MiB$/m);
     expect(screen.stdout).toContain("\n          models/llama/\n");
     const listed = await world.tag("cache ls models/llama/", SMALL);
-    expect(listed.stdout).toMatch(/segment, pinned {3}llama\/later$/m);
+    expect(listed.stdout).toMatch(/segment, pinned {2}llama\/later$/m);
     const inspected = await world.tag("cache inspect models/llama/later", SMALL);
     expect(inspected.stdout).toMatch(/^Pinned {4}yes: it is not evicted$/m);
 
