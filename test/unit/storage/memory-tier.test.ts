@@ -1,0 +1,78 @@
+// Goal: hot small bodies come from memory, and memory never shows what the store does not hold
+// any more. Method: the bytes on disk are overwritten behind the store's back, so that whoever
+// still reads the right ones has them from memory.
+
+import { describe, expect, test } from "bun:test";
+import { readdirSync, writeFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { bodyOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
+import { TempStore } from "../../support/temp-store.ts";
+
+const MIB = 1024 * 1024;
+const idOf = (n: number) => ({ bucket: "b", key: `k${n}` });
+
+function wipeSegments(path: string): void {
+  const folder = join(path, "segments");
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name);
+    writeFileSync(file, new Uint8Array(statSync(file).size), { flag: "r+" });
+  }
+}
+
+describe("the memory tier", () => {
+  test.each([
+    [256 * MIB, "serves what was just stored", true],
+    [0, "is off at 0 bytes", false],
+  ] as const)("of %d bytes %s", async (memoryBytes, _, isServed) => {
+    await using temp = new TempStore();
+    const storage = await temp.open({ memoryBytes });
+    const object = await store(storage, metaOf(idOf(1), 5000), patternOf("1", 5000));
+    wipeSegments(temp.path);
+    const body = await bodyOf(storage, object);
+    if (isServed) expect(body).toEqual(patternOf("1", 5000));
+    else expect(body).toBeUndefined();
+  });
+
+  test("is filled by reads after a start", async () => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    await store(before, metaOf(idOf(1), 5000), patternOf("1", 5000));
+    const after = await temp.open();
+    const object = after.lookup(idOf(1));
+    if (object === undefined) throw new Error("not stored");
+    expect(await bodyOf(after, object)).toEqual(patternOf("1", 5000));
+    wipeSegments(temp.path);
+    expect(await bodyOf(after, object)).toEqual(patternOf("1", 5000));
+  });
+
+  test("forgets what is removed and what is replaced", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open();
+    const first = await store(storage, metaOf(idOf(1), 5000), patternOf("1", 5000));
+    const second = await store(storage, metaOf(idOf(1), 5000), patternOf("2", 5000));
+    expect(await bodyOf(storage, first)).toBeUndefined();
+    expect(await bodyOf(storage, second)).toEqual(patternOf("2", 5000));
+    storage.remove([second.id]);
+    expect(storage.lookup(second.id)).toBeUndefined();
+    expect(await bodyOf(storage, second)).toBeUndefined();
+  });
+
+  test("keeps to its bound: what does not fit comes from disk", async () => {
+    await using temp = new TempStore();
+    const storage = await temp.open({ memoryBytes: MIB });
+    for (let n = 0; n < 200; n += 1) {
+      await store(storage, metaOf(idOf(n), 10_000), patternOf(`${n}`, 10_000));
+    }
+    wipeSegments(temp.path);
+    let fromMemory = 0;
+    for (let n = 0; n < 200; n += 1) {
+      const object = storage.lookup(idOf(n));
+      const body = object && (await bodyOf(storage, object));
+      if (body === undefined) continue;
+      expect(body).toEqual(patternOf(`${n}`, 10_000));
+      fromMemory += 1;
+    }
+    expect(fromMemory).toBeGreaterThan(50);
+    expect(fromMemory).toBeLessThanOrEqual(105);
+  });
+});
