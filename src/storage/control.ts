@@ -80,6 +80,9 @@ export class Control {
       const found = readState(this.#database);
       if (found !== undefined && found.format > FORMAT) throw newerFormat(options.folder, found);
       migrate(this.#database, CONTROL_MIGRATIONS);
+      // Damage is to show here, where it means an empty store, and not later as a failed start.
+      this.pins();
+      this.counters();
       const before = found ?? newState(options);
       this.previousEnd = previousEnd(found, bootId);
       const epoch = before.epoch + 1;

@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openCatalogReader, type DiskStorage } from "../../../src/storage/open.ts";
 import { mayEvict } from "../../../src/storage/policy.ts";
@@ -119,6 +120,29 @@ describe("restart", () => {
     expect(after.stats().entries).toBe(10);
     expect(await after.pin("b", "p/")).toMatchObject({ entries: 10 });
   });
+});
+
+test("a control database whose pins cannot be read is a store that starts empty", async () => {
+  await using temp = new TempStore();
+  const before = await temp.open();
+  await storeSome(before, "p/");
+  await before.pin("b", "p/");
+  await temp.close();
+  const path = join(temp.path, "control.db");
+  const control = new Database(path);
+  const { rootpage = 0 } =
+    control
+      .query<{ rootpage: number }, []>("SELECT rootpage FROM sqlite_schema WHERE name = 'pin'")
+      .get() ?? {};
+  control.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  control.close();
+  const file = openSync(path, "r+");
+  writeSync(file, new Uint8Array(4096).fill(0xee), 0, 4096, (rootpage - 1) * 4096);
+  closeSync(file);
+  const after = await temp.open();
+  expect(after.stats().entries).toBe(0);
+  expect(after.pinFigures().pins).toEqual([]);
+  expect(temp.events).toMatchObject([{ kind: "damage" }]);
 });
 
 test("room that comes back goes to what was refused", async () => {
