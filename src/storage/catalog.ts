@@ -148,6 +148,22 @@ export class Catalog {
     }
   }
 
+  /**
+   * Looks something up in one shard. One that turns out damaged is set up anew, and answers
+   * with `nothing`. Throws `storage_io` when the disk refuses.
+   */
+  look<T>(index: number, look: (shard: CatalogShard) => T, nothing: T): T {
+    try {
+      return look(this.shard(index));
+    } catch (error) {
+      this.#judge(index, error);
+      if (isDamage(error)) return nothing;
+      throw new GatewayError("storage_io", `catalog shard ${index} cannot be read`, {
+        cause: error,
+      });
+    }
+  }
+
   /** Some presence and checksums of a large body; undefined when there are none. Never throws. */
   block(index: number, version: number, part: number): Uint8Array | undefined {
     try {

@@ -215,7 +215,12 @@ export class Entries {
     for (let index = 0; index < catalog.shardCount; index += 1) {
       let after: Uint8Array | undefined;
       for (;;) {
-        const names = catalog.shard(index).names(bucket, bytes, after, NAMES_PER_PAGE);
+        const from = after;
+        const names = catalog.look(
+          index,
+          (shard) => shard.names(bucket, bytes, from, NAMES_PER_PAGE),
+          [],
+        );
         yield names.map(({ key }) => ({ bucket, key: Buffer.from(key).toString() }));
         after = names.at(-1)?.key;
         if (names.length < NAMES_PER_PAGE) break;

@@ -191,9 +191,12 @@ export class Pins {
       let after: Uint8Array | undefined;
       for (;;) {
         signal.throwIfAborted();
-        const names = catalog
-          .shard(shard)
-          .names(pin.bucket, Buffer.from(pin.prefix), after, ROWS_PER_SLICE);
+        const from = after;
+        const names = catalog.look(
+          shard,
+          (part) => part.names(pin.bucket, Buffer.from(pin.prefix), from, ROWS_PER_SLICE),
+          [],
+        );
         for (const { isPinned, hasChanged, row } of this.#judge(shard, pin.bucket, names)) {
           if (hasChanged) onMarked(row, isPinned);
           report.entries += isPinned ? 1 : 0;

@@ -143,9 +143,11 @@ export class Quotas {
     while (shardsLeft > 0 && !signal.aborted) {
       const excessBytes = this.#usedBytes(bucket) - targetBytes;
       if (excessBytes <= 0) return;
-      const names = catalog
-        .shard(account.shard)
-        .names(bucket, EVERYTHING, account.after, NAMES_PER_SLICE);
+      const names = catalog.look(
+        account.shard,
+        (shard) => shard.names(bucket, EVERYTHING, account.after, NAMES_PER_SLICE),
+        [],
+      );
       const { victims, looked } = this.#victimsOf(account.shard, bucket, names, excessBytes);
       account.after = names[looked - 1]?.key ?? account.after;
       if (looked === names.length && names.length < NAMES_PER_SLICE) {

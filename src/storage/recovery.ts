@@ -54,7 +54,8 @@ async function recount(options: RecoveryOptions, signal: AbortSignal): Promise<v
   for (let shard = 0; shard < catalog.shardCount; shard += 1) {
     let afterH = -1;
     for (;;) {
-      const rows = catalog.shard(shard).placesAfter(afterH, ROWS_PER_SLICE);
+      const from = afterH;
+      const rows = catalog.look(shard, (part) => part.placesAfter(from, ROWS_PER_SLICE), []);
       const dangling: PlacedRow[] = [];
       for (const row of rows) {
         const tier = TIERS[row.tier];
@@ -87,7 +88,7 @@ async function recount(options: RecoveryOptions, signal: AbortSignal): Promise<v
 async function removeOrphanFiles(options: RecoveryOptions, signal: AbortSignal): Promise<void> {
   const { catalog, files, budget, firstStamp } = options;
   for (let shard = 0; shard < catalog.shardCount; shard += 1) {
-    const known = new Set(catalog.shard(shard).fileVersions());
+    const known = new Set(catalog.look(shard, (part) => part.fileVersions(), []));
     for (const { version, name } of files.versionsIn(shard)) {
       if (version >= firstStamp || known.has(version)) continue;
       await files.removeNamed(shard, name);

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { errorCode } from "../../../src/base/errors.ts";
+import type { Storage } from "../../../src/storage/storage.ts";
 import { openCatalogReader } from "../../../src/storage/open.ts";
 import {
   bodyOf,
@@ -335,6 +336,48 @@ describe("damage", () => {
     for (const id of ids) await store(after, metaOf(id, 100), patternOf(id.key, 100));
     expect(ids.every((id) => after.lookup(id) !== undefined)).toBe(true);
   });
+
+  test.each(["name", "object", "block"])(
+    "a shard whose table of %ss is garbage is thrown away, and nobody notices but its entries",
+    async (table) => {
+      await using temp = new TempStore();
+      const before = await temp.open({ fillsMax: 1000 });
+      const ids = Array.from({ length: 400 }, (_, n) => ({ bucket: "b", key: `k${n}` }));
+      const storeAll = (storage: Storage) =>
+        Promise.all(ids.map((id) => store(storage, metaOf(id, 100), patternOf(id.key, 100))));
+      await storeAll(before);
+      await store(before, metaOf(idOf(70_000_000), 200), patternOf("x", 200));
+      await temp.close();
+      for (const name of ["00.db", "01.db"]) spoil(join(temp.path, "catalog", name), table);
+
+      const after = await temp.open({ fillsMax: 1000 });
+      const listed = [...after.list("b", "")].map(({ id }) => id.key);
+      expect(listed.length).toBeGreaterThan(150);
+      for (const id of ids) {
+        const found = after.lookup(id);
+        if (found !== undefined) expect(await bodyOf(after, found)).toEqual(patternOf(id.key, 100));
+      }
+      await after.compact(new AbortController().signal); // waits for what is looked at after a start
+      await store(after, metaOf(idOf(12 * MIB + 5), 12 * MIB + 5), patternOf("x", 12 * MIB + 5));
+      after.removePrefix("b", "");
+      expect([...after.list("b", "")]).toEqual([]);
+      await storeAll(after);
+      expect(ids.every((id) => after.lookup(id) !== undefined)).toBe(true);
+      expect(temp.events.filter(({ kind }) => kind === "degraded")).toEqual([]);
+    },
+  );
+
+  /** Overwrites the first page of a table. */
+  function spoil(path: string, table: string): void {
+    const database = new Database(path, { readonly: true });
+    const page = database
+      .query<{ rootpage: number }, [string]>("SELECT rootpage FROM sqlite_schema WHERE name = ?")
+      .get(table)?.rootpage;
+    database.close();
+    const bytes = readFileSync(path);
+    bytes.fill(0x5a, ((page ?? 0) - 1) * 4096, (page ?? 0) * 4096);
+    writeFileSync(path, bytes);
+  }
 
   function flip(path: string, offset: number): void {
     const bytes = readFileSync(path);
