@@ -348,7 +348,7 @@ describe("damage", () => {
       await storeAll(before);
       await store(before, metaOf(idOf(70_000_000), 200), patternOf("x", 200));
       await temp.close();
-      for (const name of ["00.db", "01.db"]) spoil(join(temp.path, "catalog", name), table);
+      for (const name of ["00.db", "01.db"]) overwrite(join(temp.path, "catalog", name), table);
 
       const after = await temp.open({ fillsMax: 1000 });
       const listed = [...after.list("b", "")].map(({ id }) => id.key);
@@ -368,7 +368,7 @@ describe("damage", () => {
   );
 
   /** Overwrites the first page of a table. */
-  function spoil(path: string, table: string): void {
+  function overwrite(path: string, table: string): void {
     const database = new Database(path, { readonly: true });
     const page = database
       .query<{ rootpage: number }, [string]>("SELECT rootpage FROM sqlite_schema WHERE name = ?")
