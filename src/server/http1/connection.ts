@@ -78,6 +78,11 @@ export class Connection implements ExchangeHost, BodyHost {
     return this.#deadlineMs;
   }
 
+  /** Gives the client `ms` more. */
+  postpone(ms: number): void {
+    this.#deadlineMs += ms;
+  }
+
   get isIdle(): boolean {
     return this.#phase === "idle" || (this.#phase === "head" && this.#input.length === 0);
   }

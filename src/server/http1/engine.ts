@@ -27,6 +27,8 @@ export class Http1Engine implements Listener {
   readonly #idleWaiters: (() => void)[] = [];
   #acceptor: TCPSocketListener<Connection | undefined> | undefined;
   #sweepTimer: Timer | undefined;
+  /** Monotonic time at which the next sweep is due. */
+  #sweepDueMs = Number.POSITIVE_INFINITY;
   #requestCount = 0;
   #port: number;
 
@@ -171,7 +173,10 @@ export class Http1Engine implements Listener {
     const nowMs = clock.monotonicMs();
     this.#state.nowMs = nowMs;
     this.#state.dateLine = `Date: ${formatHttpDate(clock.nowMs())}\r\n`;
+    // What clients sent while this process stood still waits in their sockets, so it is not their delay.
+    const standstillMs = Math.max(0, nowMs - this.#sweepDueMs);
     for (const connection of this.#connections) {
+      connection.postpone(standstillMs);
       if (connection.deadlineMs <= nowMs) connection.onDeadline();
     }
     const shortestMs = Math.min(
@@ -180,6 +185,7 @@ export class Http1Engine implements Listener {
       limits.stallTimeoutMs,
     );
     const pauseMs = Math.min(SWEEP_MS, Math.max(10, shortestMs / 4));
+    this.#sweepDueMs = nowMs + pauseMs;
     this.#sweepTimer = clock.after(pauseMs, () => this.#sweep());
   }
 }
