@@ -155,7 +155,7 @@ function metricsPage(): string {
 # Metrics
 
 \`GET /metrics\` on the S3 port answers in the Prometheus text format. Labels take values from small
-closed sets; there is none for keys, and one for buckets only where a quota is set.
+closed sets; there is none for buckets or keys.
 
 ${metricTable(METRIC_FAMILIES)}
 Buckets of the histograms:

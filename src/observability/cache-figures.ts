@@ -41,26 +41,21 @@ export interface DiskFigures {
   readonly pinnedBytes: number;
   readonly pinnedMaxBytes: number;
   readonly refusedPins: number;
-  readonly quotas: readonly {
-    readonly bucket: string;
-    readonly bytes: number;
-    readonly quotaBytes: number;
-  }[];
+  readonly quotas: readonly { readonly bytes: number; readonly quotaBytes: number }[];
   readonly openFiles: number;
   readonly fillMemoryBytes: number;
 }
-
-/** A pattern may give a quota to any number of buckets; so many are shown. */
-const QUOTAS_SHOWN = 100;
 
 export function showDiskFigures(metrics: Metrics, figures: DiskFigures): void {
   metrics.cachePinnedBytes.set(figures.pinnedBytes);
   metrics.cachePinnedMaxBytes.set(figures.pinnedMaxBytes);
   setTotal(metrics.cachePinsRefusedTotal, figures.refusedPins);
-  for (const { bucket, bytes, quotaBytes } of figures.quotas.slice(0, QUOTAS_SHOWN)) {
-    metrics.cacheBucketBytes.set({ bucket }, bytes);
-    metrics.cacheBucketQuotaBytes.set({ bucket }, quotaBytes);
-  }
+  const { quotas } = figures;
+  metrics.cacheQuotaBuckets.set(quotas.length);
+  metrics.cacheQuotaBytes.set(quotas.reduce((sum, { bytes }) => sum + bytes, 0));
+  metrics.cacheQuotaMaxRatio.set(
+    Math.max(0, ...quotas.map(({ bytes, quotaBytes }) => bytes / quotaBytes)),
+  );
   metrics.openFiles.set(figures.openFiles);
   metrics.fillMemoryBytes.set(figures.fillMemoryBytes);
 }

@@ -374,16 +374,22 @@ export const METRIC_FAMILIES = [
     help: "Times an entry under a pinned prefix was stored without protection, because of that bound.",
   },
   {
-    name: "tag_cache_bucket_bytes",
+    name: "tag_cache_quota_buckets",
     type: "gauge",
-    labels: ["bucket"],
-    help: "Bytes on disk of a bucket; only for buckets with a quota.",
+    labels: [],
+    help: "Cached buckets that have a quota; tag cache stats tells them apart.",
   },
   {
-    name: "tag_cache_bucket_quota_bytes",
+    name: "tag_cache_quota_bytes",
     type: "gauge",
-    labels: ["bucket"],
-    help: "The quota of that bucket.",
+    labels: [],
+    help: "Bytes on disk of these buckets.",
+  },
+  {
+    name: "tag_cache_quota_max_ratio",
+    type: "gauge",
+    labels: [],
+    help: "Of the fullest of these buckets, what it takes of its quota; 0 when there is none.",
   },
   {
     name: "tag_cache_degraded",

@@ -154,12 +154,9 @@ describe("cache.rules", () => {
     await world.cache("models", "llama/x", 500_000);
     for (let n = 0; n < 40; n += 1) await world.cache("scratch", `${n}`, 200_000);
     await systemClock.sleep(100);
-    const used = 'tag_cache_bucket_bytes{bucket="scratch"}';
-    expect(await metric(world, used)).toBeLessThanOrEqual(3 * 1024 * 1024);
-    expect(await metric(world, used)).toBeGreaterThan(1_000_000);
-    expect(await metric(world, 'tag_cache_bucket_quota_bytes{bucket="scratch"}')).toBe(
-      3 * 1024 * 1024,
-    );
+    expect(await metric(world, "tag_cache_quota_buckets")).toBe(1);
+    expect(await metric(world, "tag_cache_quota_bytes")).toBeGreaterThan(1_000_000);
+    expect(await metric(world, "tag_cache_quota_max_ratio")).toBeLessThanOrEqual(1);
     await flood(world, "rules");
     expect(await world.xCacheOf("models", "llama/x")).toBe("HIT");
     const screen = await world.tag("cache stats", ruled);

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { CacheOutcomes, showStoreFigures } from "../../../src/observability/cache-figures.ts";
+import { join } from "node:path";
+import { Glob } from "bun";
+import {
+  CacheOutcomes,
+  showDiskFigures,
+  showStoreFigures,
+} from "../../../src/observability/cache-figures.ts";
 import { createMetrics, METRIC_FAMILIES, setTotal } from "../../../src/observability/metrics.ts";
 import { LoopLag, showProcess } from "../../../src/observability/process-figures.ts";
 import { SimClock } from "../../support/sim-clock.ts";
@@ -75,6 +81,45 @@ describe("the table of families", () => {
       expect(labels).not.toContain("key" as never);
     }
   });
+});
+
+test("every family is set somewhere in the program", async () => {
+  const root = join(import.meta.dir, "../../../src");
+  let source = "";
+  for await (const path of new Glob("**/*.ts").scan(root)) {
+    if (!path.endsWith("metrics.ts")) source += await Bun.file(join(root, path)).text();
+  }
+  const unset = METRIC_FAMILIES.map(({ name }) =>
+    name.slice("tag_".length).replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+  ).filter((property) => !new RegExp(`etrics\\.${property}\\b`).test(source));
+  expect(unset).toEqual([]);
+});
+
+test("pins, quotas and resources of the store are shown", async () => {
+  const metrics = createMetrics();
+  const figures = {
+    pinnedBytes: 80,
+    pinnedMaxBytes: 800,
+    refusedPins: 3,
+    quotas: [
+      { bytes: 10, quotaBytes: 100 },
+      { bytes: 90, quotaBytes: 100 },
+    ],
+    openFiles: 7,
+    fillMemoryBytes: 11,
+  };
+  showDiskFigures(metrics, figures);
+  const text = await metrics.text();
+  expect(valueIn(text, "tag_cache_pinned_bytes")).toBe(80);
+  expect(valueIn(text, "tag_cache_pinned_max_bytes")).toBe(800);
+  expect(valueIn(text, "tag_cache_pins_refused_total")).toBe(3);
+  expect(valueIn(text, "tag_cache_quota_buckets")).toBe(2);
+  expect(valueIn(text, "tag_cache_quota_bytes")).toBe(100);
+  expect(valueIn(text, "tag_cache_quota_max_ratio")).toBe(0.9);
+  expect(valueIn(text, "tag_open_files")).toBe(7);
+  expect(valueIn(text, "tag_fill_memory_bytes")).toBe(11);
+  showDiskFigures(metrics, { ...figures, quotas: [] });
+  expect(valueIn(await metrics.text(), "tag_cache_quota_max_ratio")).toBe(0);
 });
 
 describe("metrics", () => {
