@@ -3,10 +3,10 @@
  * use holds at full speed, and whether a hot set survives the flood.
  *
  *     bun run build && bun test/bench/storage-ingest.ts [--gib 20] [--cap-gib 4] [--hot-gib 1]
- *         [--policies auto,lru,fifo]
+ *         [--hot-per-second 50] [--policies auto,lru,fifo]
  *
  * The flood is objects of 64 KiB to 96 MiB, each asked for once, by eight connections as fast
- * as answers come; the hot set is objects of 1 MiB, asked for at random, 200 a second, all
+ * as answers come; the hot set is objects of 1 MiB, asked for at random at a fixed pace all
  * the while. What the cache folder takes on the volume is added up every 100 ms, as `du` does.
  * Exits 1 when it was ever more than the cap and a segment per writer (there are two: fresh
  * and moved records), or when `auto` has less than 90 % hits on the hot set.
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     gib: { type: "string", default: "20" },
     "cap-gib": { type: "string", default: "4" },
     "hot-gib": { type: "string", default: "1" },
+    "hot-per-second": { type: "string", default: "50" },
     policies: { type: "string", default: "auto,lru,fifo" },
   },
 });
@@ -148,7 +149,7 @@ async function ingest(originUrl: string, policy: string): Promise<Outcome> {
     requests: Array.from({ length: 10_000 }, () => hotSet[random.below(HOT_OBJECTS)]).filter(
       (asked) => asked !== undefined,
     ),
-    pace: { kind: "open", perSecond: 200 },
+    pace: { kind: "open", perSecond: Number(values["hot-per-second"]) },
     end: { kind: "beside", pid: flooding.pid, warmupMs: 0 },
   });
   const [flooded, read] = await Promise.all([resultOf(flooding), resultOf(hot)]);
