@@ -54,6 +54,8 @@ const INLINE_BYTES = 256;
 const MEMORY_FILL_BYTES = 256 * 1024;
 /** What a fill of the file tier finds free when it begins; it takes more as it grows. */
 const FILE_ROOM_BYTES = 8 * 1024 * 1024;
+/** What a file may take more than its bytes, because volumes give out whole blocks. */
+const FILE_ROUNDING_BYTES = 16 * 1024;
 /** An object larger than this share of the cap would throw out everything else. */
 const LARGEST_SHARE = 0.5;
 /** A write into the file tier waits for eviction this often, this long. */
@@ -106,7 +108,7 @@ export class Intake {
       recordLength > segments.recordBytesMax || meta.sizeBytes >= blockThresholdBytes;
     // Of an object in blocks only what is read takes room.
     const neededBytes = isInBlocks
-      ? (expectedBytes ?? meta.sizeBytes)
+      ? (expectedBytes ?? meta.sizeBytes) + FILE_ROUNDING_BYTES
       : Math.max(recordLength, inlineBytes(head.length, meta.sizeBytes));
     if (this.#isTooLarge(neededBytes)) return { refused: "too_large" };
     const isFull = evictor.isFull || quotas.isFull(meta.id.bucket);
@@ -281,11 +283,15 @@ export class Intake {
     const { layout } = body;
     const isNew = stored === undefined;
     let writtenBytes = 0;
+    let roundingBytes = 0;
     const reserve = async (sizeBytes: number): Promise<void> => {
-      await this.#makeRoom(bucket, sizeBytes);
-      writtenBytes += sizeBytes;
-      space.growingBytes += sizeBytes;
-      quotas.reserve(bucket, sizeBytes);
+      const addedBytes = sizeBytes + FILE_ROUNDING_BYTES - roundingBytes;
+      await this.#makeRoom(bucket, addedBytes, () => {
+        quotas.reserve(bucket, sizeBytes + FILE_ROUNDING_BYTES - roundingBytes);
+        roundingBytes = FILE_ROUNDING_BYTES;
+        writtenBytes += sizeBytes;
+        space.growingBytes += sizeBytes;
+      });
     };
     body.writers += 1;
     const options = {
@@ -301,7 +307,7 @@ export class Intake {
       finished: (self, isPublished) => {
         this.#running.delete(self);
         space.growingBytes -= writtenBytes;
-        quotas.reserve(bucket, -writtenBytes);
+        quotas.reserve(bucket, -writtenBytes - roundingBytes);
         body.writers -= 1;
         if (body.writers === 0) this.#growing.delete(layout.version);
         if (isNew && !isPublished) removeFiles(layout, writtenBytes);
@@ -322,10 +328,11 @@ export class Intake {
   }
 
   /** Waits a little for eviction; rejects with `CacheFull` when that does not help. */
-  async #makeRoom(bucket: string, sizeBytes: number): Promise<void> {
+  async #makeRoom(bucket: string, sizeBytes: number, take: () => void): Promise<void> {
     const { evictor, quotas } = this.#options;
     for (let attempt = 0; attempt < ROOM_TRIES; attempt += 1) {
-      if (evictor.hasRoom(sizeBytes) && quotas.hasRoom(bucket, sizeBytes)) return;
+      // Taken in the same turn: two fills that look one after the other must not see the same room.
+      if (evictor.hasRoom(sizeBytes) && quotas.hasRoom(bucket, sizeBytes)) return take();
       await this.#sleep(ROOM_PAUSE_MS);
     }
     throw new CacheFull();

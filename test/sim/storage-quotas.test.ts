@@ -3,7 +3,7 @@
 // Method: seeded traffic of several times the quota through the real engine, many fills at
 // once, with a second bucket beside it that has room for all it stores.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { type Random, seededRandom } from "../../src/base/random.ts";
 import type { DiskStorage, PolicyName } from "../../src/storage/open.ts";
@@ -17,6 +17,8 @@ import {
   writeAll,
 } from "../support/stored-objects.ts";
 import { TempStore } from "../support/temp-store.ts";
+
+setDefaultTimeout(60_000);
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -130,7 +132,7 @@ test("what is in use is spared, unless the policy is fifo", async () => {
     if (policy === "lru") expect(present).toBe(10);
     else expect(present).toBeLessThan(10);
   }
-}, 60_000);
+});
 
 test("a smaller quota is enforced at the next start", async () => {
   await using temp = new TempStore();
@@ -171,4 +173,4 @@ test("of an object that is read in parts, only the parts count", async () => {
   expect(await more.commit(() => true)).toMatchObject({ kind: "failed" });
   more.release();
   expect(storage.missing(found, { start: 512 * MIB, end: 513 * MIB })).toEqual([]);
-}, 30_000);
+});

@@ -2,11 +2,13 @@
 // any more. Method: the bytes on disk are overwritten behind the store's back, so that whoever
 // still reads the right ones has them from memory.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, writeFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { bodyOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
+
+setDefaultTimeout(30_000);
 
 const MIB = 1024 * 1024;
 const idOf = (n: number) => ({ bucket: "b", key: `k${n}` });
@@ -60,9 +62,10 @@ describe("the memory tier", () => {
   test("keeps to its bound: what does not fit comes from disk", async () => {
     await using temp = new TempStore();
     const storage = await temp.open({ memoryBytes: MIB });
-    for (let n = 0; n < 200; n += 1) {
-      await store(storage, metaOf(idOf(n), 10_000), patternOf(`${n}`, 10_000));
-    }
+    const stores = Array.from({ length: 200 }, (_, n) =>
+      store(storage, metaOf(idOf(n), 10_000), patternOf(`${n}`, 10_000)),
+    );
+    await Promise.all(stores);
     wipeSegments(temp.path);
     let fromMemory = 0;
     for (let n = 0; n < 200; n += 1) {

@@ -1,7 +1,7 @@
 // What pins promise beyond the contract: they outlive restarts, cut short or not, and follow the
 // configuration and the cap.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -10,6 +10,8 @@ import { mayEvict } from "../../../src/storage/policy.ts";
 import { metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
 import { systemClock } from "../../../src/base/clock.ts";
+
+setDefaultTimeout(30_000);
 
 const MIB = 1024 * 1024;
 
