@@ -16,7 +16,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { GatewayError } from "../base/errors.ts";
 import type { ObjectId } from "../s3/object-id.ts";
-import { databaseBytes, isDamage } from "./control.ts";
+import { databaseBytes, isDamage, WrongType } from "./control.ts";
 import type { Identity } from "./identity.ts";
 import { CATALOG_MIGRATIONS, migrate, SchemaUnknown } from "./migrations.ts";
 import type { Tier } from "./storage.ts";
@@ -435,17 +435,23 @@ export class CatalogShard {
     const end = prefixEnd(prefix);
     const from = after ?? prefix;
     const comparison = after === undefined ? ">=" : ">";
-    return end === undefined
-      ? this.#database
-          .query<{ key: Uint8Array; h: number }, [number, Uint8Array, number]>(
-            `SELECT key, h FROM name WHERE bucket = ? AND key ${comparison} ? ORDER BY key LIMIT ?`,
-          )
-          .all(id, from, limit)
-      : this.#database
-          .query<{ key: Uint8Array; h: number }, [number, Uint8Array, Uint8Array, number]>(
-            `SELECT key, h FROM name WHERE bucket = ? AND key ${comparison} ? AND key < ? ORDER BY key LIMIT ?`,
-          )
-          .all(id, from, end, limit);
+    const names =
+      end === undefined
+        ? this.#database
+            .query<{ key: Uint8Array; h: number }, [number, Uint8Array, number]>(
+              `SELECT key, h FROM name WHERE bucket = ? AND key ${comparison} ? ORDER BY key LIMIT ?`,
+            )
+            .all(id, from, limit)
+        : this.#database
+            .query<{ key: Uint8Array; h: number }, [number, Uint8Array, Uint8Array, number]>(
+              `SELECT key, h FROM name WHERE bucket = ? AND key ${comparison} ? AND key < ? ORDER BY key LIMIT ?`,
+            )
+            .all(id, from, end, limit);
+    const isRight = names.every(
+      ({ key, h }) => key instanceof Uint8Array && Number.isSafeInteger(h),
+    );
+    if (!isRight) throw new WrongType(`a name of ${this.path} is none`);
+    return names;
   }
 
   /** Names of the buckets that ever had an entry here. */
@@ -669,7 +675,12 @@ export class CatalogShard {
         "SELECT bucket, tier, entries, bytes, disk FROM total",
       )
       .all();
-    for (const total of totals) this.#book(total.bucket * 4 + total.tier, total);
+    for (const total of totals) {
+      if (!Object.values(total).every(Number.isSafeInteger)) {
+        throw new WrongType(`a sum of ${this.path} is none`);
+      }
+      this.#book(total.bucket * 4 + total.tier, total);
+    }
   }
 }
 

@@ -223,12 +223,16 @@ export function systemBootId(): string | undefined {
 
 /** True for SQLite errors that mean the file itself is broken, not that the disk refuses for now. */
 export function isDamage(error: unknown): boolean {
+  if (error instanceof WrongType) return true;
   const code = (error as { code?: unknown } | null)?.code;
   return (
     typeof code === "string" &&
     (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB" || code === "SQLITE_ERROR")
   );
 }
+
+/** A column holds what it cannot hold: SQLite believes the header of a row, flipped bits included. */
+export class WrongType extends Error {}
 
 function openDatabase(path: string): Database {
   let database: Database | undefined;

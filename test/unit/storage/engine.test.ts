@@ -367,6 +367,51 @@ describe("damage", () => {
     },
   );
 
+  test.each([
+    ["name", retypeKey],
+    ["sum", retypeSum],
+  ])("a %s in the catalog that is not even of its type is damage", async (_what, retype) => {
+    await using temp = new TempStore();
+    const before = await temp.open();
+    const ids = Array.from({ length: 40 }, (_, n) => ({ bucket: "b", key: `k${10 + n}` }));
+    const storeAll = (storage: Storage) =>
+      Promise.all(ids.map((id) => store(storage, metaOf(id, 100), patternOf(id.key, 100))));
+    await storeAll(before);
+    await temp.close();
+    retype(join(temp.path, "catalog", "00.db"));
+    const after = await temp.open();
+    for (const { id } of after.list(undefined, "")) expect(ids).toContainEqual(id);
+    expect(after.stats().damagedEntries).toBe(1);
+    expect(Number.isSafeInteger(after.stats().physicalBytes)).toBe(true);
+    await storeAll(after);
+    expect([...after.list("b", "")].length).toBe(ids.length);
+  });
+
+  /** Makes the key of a row of `name` a number: the header of a row is types, one byte each. */
+  function retypeKey(path: string): void {
+    const bytes = readFileSync(path);
+    // Header length, bucket 1, a blob of three bytes, an integer of eight; then the blob.
+    const at = bytes.indexOf(Buffer.from([4, 9, 18, 6, 0x6b]));
+    expect(at).toBeGreaterThan(0);
+    bytes[at + 2] = 3; // an integer of three
+    writeFileSync(path, bytes);
+  }
+
+  /** Makes a sum a blob; the schema looks away meanwhile. */
+  function retypeSum(path: string): void {
+    const rewrite = (from: string, to: string): void => {
+      const bytes = readFileSync(path);
+      const start = bytes.indexOf("CREATE TABLE total(");
+      bytes.write(to, bytes.indexOf(from, start), "latin1");
+      writeFileSync(path, bytes);
+    };
+    rewrite("STRICT, WITHOUT", "      , WITHOUT");
+    const database = new Database(path);
+    database.run("UPDATE total SET disk = x'0102'");
+    database.close();
+    rewrite("      , WITHOUT", "STRICT, WITHOUT");
+  }
+
   /** Overwrites the first page of a table. */
   function overwrite(path: string, table: string): void {
     const database = new Database(path, { readonly: true });
