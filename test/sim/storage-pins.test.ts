@@ -4,6 +4,8 @@
 // one MiB. Pinned objects are strewn among the others, so that most segments hold some
 // and have to be evacuated. Every byte is compared in the end.
 
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { type Random, seededRandom } from "../../src/base/random.ts";
@@ -15,6 +17,7 @@ import { TempStore } from "../support/temp-store.ts";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const CAP_BYTES = 32 * MIB;
+const KILLS = Number(process.env["CRASHES"] ?? 5);
 const POLICIES: readonly PolicyName[] = ["lru", "fifo", "auto"];
 
 const idOf = (key: string) => ({ bucket: "b", key });
@@ -140,3 +143,35 @@ describe.each(POLICIES)("%s", (policy) => {
     }
   }, 60_000);
 });
+
+test("what is pinned outlives kills in the middle of eviction", async () => {
+  await using temp = new TempStore();
+  const log = join(temp.path, "pinned.log");
+  const writer = join(import.meta.dir, "../support/pinned-store-writer.ts");
+  const linesOf = (): string[] =>
+    existsSync(log) ? readFileSync(log, "utf8").split("\n").slice(0, -1) : [];
+  for (let round = 0; round < KILLS; round += 1) {
+    const before = linesOf().length;
+    const child = Bun.spawn(
+      [process.execPath, writer, temp.path, String(CAP_BYTES), String(round), log],
+      { stdout: "ignore", stderr: "inherit" },
+    );
+    // Past the first eviction, and each time somewhere else.
+    while (linesOf().length < before + 30 + 5 * round) await systemClock.sleep(5);
+    child.kill("SIGKILL");
+    await child.exited;
+    const storage = await temp.open({ capacityBytes: CAP_BYTES, policy: "lru" });
+    const pinned = new Map(
+      linesOf().map((line) => {
+        const [key = "", size = "0"] = line.split(" ");
+        return [key, Number(size)] as const;
+      }),
+    );
+    expect(await lostOf(storage, pinned)).toEqual([]);
+    expect(storage.pinFigures().entries).toBeGreaterThanOrEqual(pinned.size);
+    expect(storage.stats().damagedEntries).toBe(0);
+    // What was stored first and not pinned had to go.
+    if (round === KILLS - 1) expect(storage.lookup(idOf("other/0/1"))).toBeUndefined();
+    await temp.close();
+  }
+}, 120_000);
