@@ -45,17 +45,17 @@ test.each(seeds(IS_HEAVY ? 1 : 3))(
         offset += chunk.length;
       }
     });
-    let areReading = true;
+    const over = new AbortController();
     let peakBytes = 0;
     const watch = async () => {
-      while (areReading) {
+      while (!over.signal.aborted) {
         peakBytes = Math.max(peakBytes, await w.metric("tag_flight_memory_bytes"));
         await systemClock.sleep(50);
       }
     };
     const watching = watch();
     await Promise.all(readers);
-    areReading = false;
+    over.abort();
     await watching;
     expect(peakBytes).toBeGreaterThan(0);
     expect(peakBytes).toBeLessThan(64 * MIB);
