@@ -11,6 +11,7 @@
  * and comes in as its `FillOwner`.
  */
 
+import { BulkGarbage } from "../base/bulk-garbage.ts";
 import { GatewayError } from "../base/errors.ts";
 import { IntervalSet } from "../base/interval-set.ts";
 import type { ByteRange } from "../http/range.ts";
@@ -20,6 +21,8 @@ import type { CommitOutcome, Fill } from "./storage.ts";
 export class FillMemory {
   readonly limitBytes: number;
   usedBytes = 0;
+  /** Of what went to the disk. */
+  readonly garbage = new BulkGarbage();
 
   constructor(limitBytes: number) {
     this.limitBytes = limitBytes;
@@ -389,6 +392,7 @@ export class StreamFill extends BaseFill {
   #wrote(run: Run): void {
     this.#onDisk.add(run.start, run.end);
     this.#options.memory.usedBytes -= run.sizeBytes;
+    this.#options.memory.garbage.passed(run.sizeBytes);
     this.#writing = undefined;
     this.#write();
     this.#wakeAll();
