@@ -116,6 +116,7 @@ export function openCatalogReader(folder: string): CatalogReader | undefined {
     opened.push(control);
     const state = readStateOf(control);
     if (state === undefined) throw new Error("its control database does not check");
+    readPinsOf(control); // rather now than in the middle of an answer
     const shards: Database[] = [];
     for (let index = 0; index < state.shardCount; index += 1) {
       const path = join(folder, "catalog", `${index.toString(16).padStart(2, "0")}.db`);

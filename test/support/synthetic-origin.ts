@@ -73,6 +73,7 @@ function serve(): void {
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
+    idleTimeout: 0, // who reads slowly has reasons
     fetch(request) {
       const path = request.url.slice(request.url.indexOf("/", 8));
       if (path === "/health") return new Response("ok");

@@ -464,6 +464,17 @@ describe("catalog reader", () => {
     }
   });
 
+  test("says when the control database is damaged in a place it needs later", async () => {
+    await using temp = new TempStore();
+    await temp.open();
+    await temp.close();
+    const path = join(temp.path, "control.db");
+    const bytes = readFileSync(path);
+    bytes.write("stade", bytes.indexOf("state  TEXT"), "latin1");
+    writeFileSync(path, bytes);
+    expect(() => openCatalogReader(temp.path)).toThrow("cannot read the cache");
+  });
+
   test("says when there is no store", async () => {
     await using temp = new TempStore();
     expect(openCatalogReader(temp.path)).toBeUndefined();
