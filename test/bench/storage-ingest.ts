@@ -3,7 +3,7 @@
  * use holds at full speed, and whether a hot set survives the flood.
  *
  *     bun run build && bun test/bench/storage-ingest.ts [--gib 20] [--cap-gib 4] [--hot-gib 1]
- *         [--hot-per-second 25] [--policies auto,lru,fifo]
+ *         [--hot-per-second 100] [--policies auto,lru,fifo]
  *
  * The flood is objects of 64 KiB to 96 MiB, each asked for once, by eight connections as fast
  * as answers come; the hot set is objects of 1 MiB, asked for at random at a fixed pace all
@@ -25,7 +25,7 @@ const { values } = parseArgs({
     gib: { type: "string", default: "20" },
     "cap-gib": { type: "string", default: "4" },
     "hot-gib": { type: "string", default: "1" },
-    "hot-per-second": { type: "string", default: "25" },
+    "hot-per-second": { type: "string", default: "100" },
     policies: { type: "string", default: "auto,lru,fifo" },
   },
 });
