@@ -101,4 +101,4 @@ test("stopping the gateway in the middle of a write leaves nothing that a restar
   gate.open();
   expect((await w.alice.get("k")).body.toString()).toBe("new");
   await open[Symbol.asyncDispose]();
-});
+}, 30_000); // as a process it waits for its requests before it stops

@@ -157,15 +157,16 @@ describe.each(WRITES)("$name", (path) => {
 
   test("keeps unconfirmed bytes from everybody while upstream has not answered", async () => {
     const key = await cached();
-    const gate = new Gate();
+    const [done, gate] = [new Gate(), new Gate()];
     script(path, key, async (call) => {
       await call.readBody();
       w.s3.put(BUCKET, key, "new"); // it is done, and nobody knows yet
+      done.open();
       await gate.opened;
       await answer(path.ok)(call);
     });
     const writing = send(w, path.write(key));
-    await w.upstream.received(1);
+    await done.opened;
     const read = await w.alice.get(key);
     expect(read.body.toString()).toBe("new");
     expect(w.asked(key, "GET").length).toBeGreaterThan(0);
