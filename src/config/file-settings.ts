@@ -1,5 +1,6 @@
 /**
- * Settings from the text of a YAML file: a walk over its tree along the option table.
+ * Settings from YAML: a walk over its tree along the option table. The text is that of a file, or of
+ * a variable that holds what is more than one value.
  *
  * Unknown keys, repeated keys and values of the wrong form are problems with their
  * line. The walk goes on after each, so that a person repairs a file in one go.
@@ -36,6 +37,25 @@ export function settingsFromYaml(source: string, file: string, env: Environment)
     return layer;
   }
   new FileReader(layer, env, place).readMap(parsed.tree, "");
+  return layer;
+}
+
+/**
+ * A setting that is a list or a map, from the text of a variable: YAML, of which JSON is a part, in the
+ * form the file has below the key.
+ */
+export function settingsFromYamlVariable(
+  path: OptionPath,
+  text: string,
+  name: string,
+  env: Environment,
+): Layer {
+  const layer = new Collector();
+  const source: Source = { kind: "env", name };
+  const parsed = parseYaml(text);
+  // What the parser says may quote the text, and the text holds secrets.
+  if (parsed.kind === "invalid") layer.fail("malformed", path, source, "is neither YAML nor JSON");
+  else new FileReader(layer, env, () => source).readOption(path, parsed.tree);
   return layer;
 }
 
@@ -83,13 +103,13 @@ class FileReader {
     for (const { key, at, value } of tree.entries) {
       const path = `${prefix}${key}`;
       if (this.#isRepeated(lineOfKey, key, path, at)) continue;
-      if (isOptionPath(path)) this.#readOption(path, value);
+      if (isOptionPath(path)) this.readOption(path, value);
       else if (SECTIONS.has(path)) this.readMap(value, `${path}.`);
       else this.#unknownKey(path, at);
     }
   }
 
-  #readOption(path: OptionPath, tree: Tree): void {
+  readOption(path: OptionPath, tree: Tree): void {
     const option: Option = OPTIONS[path];
     if (option.kind === "pairs") {
       this.#readPairs(path, tree);

@@ -62,6 +62,7 @@ export async function loadConfig(request: LoadRequest): Promise<LoadResult> {
     preset === undefined ? NO_LAYER : settingsFromPreset(preset.values, preset.command),
     await readFileLayer(found, files, env),
     settingsFromEnvironment(env),
+    ...(await readPairVariables(env)),
     settingsFromFlags(flags),
   ];
   const { config, sources } = merge(layers);
@@ -121,6 +122,18 @@ async function readFileLayer(
   // Most commands run without a file; the YAML parser is a third of their start-up time.
   const { settingsFromYaml } = await import("./file-settings.ts");
   return settingsFromYaml(source, name, env);
+}
+
+/** Variables that hold lists of key pairs. The YAML parser is loaded when there is one. */
+async function readPairVariables(env: Environment): Promise<readonly Layer[]> {
+  const layers: Layer[] = [];
+  for (const [path, option] of OPTION_ROWS) {
+    const text = option.env === undefined ? undefined : env[option.env];
+    if (option.kind !== "pairs" || text === undefined || text.trim() === "") continue;
+    const { settingsFromYamlVariable } = await import("./file-settings.ts");
+    layers.push(settingsFromYamlVariable(path, text, option.env ?? "", env));
+  }
+  return layers;
 }
 
 function readFailure(error: unknown): string {

@@ -218,11 +218,12 @@ export const OPTIONS = {
   }),
   "credentials.pairs": pairs({
     choices: ["read", "write", "own"],
+    env: "TAG_CREDENTIALS_PAIRS",
     help:
       "Signing mode: further pairs clients may use. Each has access_key_id and secret_access_key, and " +
       'optionally buckets (default ["*"]), rights (a list of read, write, own; default [own], which ' +
       "is everything), session_token, and upstream_access_key_id with upstream_secret_access_key when another pair " +
-      "signs upstream.",
+      "signs upstream. The variable holds the same list as YAML or JSON.",
   }),
   "credentials.authz_cache_ttl": duration({
     default: 10 * MINUTE,

@@ -42,7 +42,10 @@ export function settingsFromPreset(
 /** Variables that begin with TAG_ and are not options. */
 const OTHER_VARIABLES = new Set(["TAG_CONFIG", "TAG_VERSION"]);
 
-/** Settings from environment variables. Empty variables count as unset. */
+/**
+ * Settings from environment variables, but for those that hold more than one value (pairs; see
+ * load.ts). Empty variables count as unset.
+ */
 export function settingsFromEnvironment(env: Environment): Layer {
   const layer = new Collector();
   const known = new Set<string>();
@@ -50,7 +53,7 @@ export function settingsFromEnvironment(env: Environment): Layer {
     if (option.env === undefined) continue;
     known.add(option.env);
     const text = env[option.env];
-    if (text === undefined) continue;
+    if (text === undefined || option.kind === "pairs") continue;
     const read = readValue(option, text, option.isNegated === true);
     layer.add(path, read, { kind: "env", name: option.env });
   }

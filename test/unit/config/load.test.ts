@@ -380,6 +380,60 @@ describe("key pairs", () => {
     expect(carol?.rights).toEqual([]);
   });
 
+  test.each([
+    [
+      "JSON",
+      '[{"access_key_id": "a", "secret_access_key": "x"}, {"access_key_id": "b", "secret_access_key": "y", "buckets": ["logs"]}]',
+    ],
+    [
+      "YAML",
+      "- {access_key_id: a, secret_access_key: x}\n- access_key_id: b\n  secret_access_key: y\n  buckets: [logs]",
+    ],
+  ])("are read from a variable as %s, which replaces those of the file", async (_what, text) => {
+    const { config, sources } = await good({
+      yaml: `${signing}credentials: {pairs: [{access_key_id: c, secret_access_key: z}]}\n`,
+      env: { TAG_CREDENTIALS_PAIRS: text },
+    });
+    const { pairs } = config.credentials;
+    expect(pairs.map(({ accessKeyId }) => accessKeyId)).toEqual(["a", "b"]);
+    expect(pairs.map(({ secretAccessKey }) => secretAccessKey.reveal())).toEqual(["x", "y"]);
+    expect(pairs[1]?.buckets).toEqual(["logs"]);
+    const source = sources.get("credentials.pairs");
+    expect(source === undefined ? "" : formatSource(source)).toBe("env TAG_CREDENTIALS_PAIRS");
+  });
+
+  test.each([
+    ["no list", "hush", "TAG_CREDENTIALS_PAIRS: credentials.pairs: must be a list of key pairs"],
+    [
+      "not YAML",
+      '[{"access_key_id: hush',
+      "TAG_CREDENTIALS_PAIRS: credentials.pairs: is neither YAML nor JSON",
+    ],
+    [
+      "incomplete",
+      '[{"secret_access_key": "hush"}]',
+      "TAG_CREDENTIALS_PAIRS: credentials.pairs[0]: needs access_key_id and secret_access_key",
+    ],
+    [
+      "with an unknown key",
+      "[{access_key_id: a, secret_access_key: hush, bucket: x}]",
+      "TAG_CREDENTIALS_PAIRS: credentials.pairs[0].bucket: unknown key; did you mean buckets?",
+    ],
+  ])("in a variable that is %s are a problem that shows no secret", async (_what, text, line) => {
+    const given = {
+      yaml: `${signing}credentials: {pairs: [{access_key_id: c, secret_access_key: z}]}\n`,
+    };
+    expect(await complaints({ ...given, env: { TAG_CREDENTIALS_PAIRS: text } })).toEqual([line]);
+  });
+
+  test("in an empty variable leave the file's as they are", async () => {
+    const { config } = await good({
+      yaml: `${signing}credentials: {pairs: [{access_key_id: c, secret_access_key: z}]}\n`,
+      env: { TAG_CREDENTIALS_PAIRS: " " },
+    });
+    expect(config.credentials.pairs.map(({ accessKeyId }) => accessKeyId)).toEqual(["c"]);
+  });
+
   test("that are wrong are reported one by one, and no secret is shown", async () => {
     const lines = await complaints({
       yaml: `${signing}credentials:
