@@ -64,9 +64,9 @@ export const OPTIONS = {
   }),
   "server.engine": choice({
     choices: ["node", "own"],
-    default: "node",
+    default: "own",
     env: "TAG_SERVER_ENGINE",
-    help: "HTTP engine of the S3 port: node:http of the Bun runtime, or the gateway's own.",
+    help: "HTTP engine of the S3 port: the gateway's own, or node:http of the Bun runtime as the second opinion.",
   }),
   "server.virtual_host_domain": optionalText({
     env: "TAG_VIRTUAL_HOST_DOMAIN",
