@@ -17,6 +17,8 @@ import type { EngineState } from "./connection.ts";
 
 /** Longest pause between two looks at the deadlines; also how late `Date` may be. */
 const SWEEP_MS = 1000;
+/** Half of the time in which the old and the new certificate are both given out. */
+const OVERLAP_MS = 10;
 
 /** RFC 7301 §3.1: a list of names, each behind its length. */
 const ALPN_HTTP1 = Buffer.from("\x08http/1.1", "latin1");
@@ -26,6 +28,8 @@ export class Http1Engine implements Listener {
   readonly #connections = new Set<Connection>();
   readonly #idleWaiters: (() => void)[] = [];
   #acceptor: TCPSocketListener<Connection | undefined> | undefined;
+  /** Acceptors with an older certificate, until their queues are empty. */
+  readonly #predecessors = new Set<TCPSocketListener<Connection | undefined>>();
   #sweepTimer: Timer | undefined;
   /** Monotonic time at which the next sweep is due. */
   #sweepDueMs = Number.POSITIVE_INFINITY;
@@ -80,6 +84,7 @@ export class Http1Engine implements Listener {
     this.#state.isDraining = true;
     this.#acceptor?.stop(false);
     this.#acceptor = undefined;
+    for (const predecessor of this.#predecessors) this.#retire(predecessor);
     for (const connection of this.#connections) connection.closeIfIdle();
   }
 
@@ -105,9 +110,15 @@ export class Http1Engine implements Listener {
   /** The successor takes the port over; whoever is connected stays with the old certificate. */
   reloadTls(tls: TlsMaterial): void {
     if (this.#state.tls === undefined) throw new Error("this listener does not speak TLS");
-    const successor = this.#listen(this.#port, tls, true);
-    this.#acceptor?.stop(false);
-    this.#acceptor = successor;
+    const predecessor = this.#acceptor;
+    this.#acceptor = this.#listen(this.#port, tls, true);
+    if (predecessor === undefined) return;
+    // Closing resets whoever waits in the kernel's queue, such as those who came while the certificate
+    // was read. So it goes on until the event loop has surely looked there once more; for these
+    // milliseconds both certificates are given out.
+    this.#predecessors.add(predecessor);
+    const { clock } = this.#state;
+    clock.after(OVERLAP_MS, () => clock.after(OVERLAP_MS, () => this.#retire(predecessor)));
   }
 
   #listen(
@@ -152,6 +163,10 @@ export class Http1Engine implements Listener {
     if (connection === undefined) return;
     this.#connections.delete(connection);
     connection.onClose();
+  }
+
+  #retire(predecessor: TCPSocketListener<Connection | undefined>): void {
+    if (this.#predecessors.delete(predecessor)) predecessor.stop(false);
   }
 
   /** What a handler of ours above threw: a bug, which must not take other connections along. */
