@@ -120,7 +120,11 @@ export class Connection implements ExchangeHost, BodyHost {
   }
 
   onDrain(): void {
-    if (this.wire.onDrain()) this.#renewDeadline();
+    try {
+      if (this.wire.onDrain()) this.#renewDeadline();
+    } catch {
+      this.cut(); // the client left before Bun told us
+    }
   }
 
   onClose(): void {
@@ -197,8 +201,7 @@ export class Connection implements ExchangeHost, BodyHost {
     if (!this.#awaitsContinue) return;
     this.#awaitsContinue = false;
     // Should it block, the wire keeps it and the reply behind it: nobody has to wait here.
-    if (this.#exchange?.isUnanswered === true)
-      void this.wire.write(CONTINUE)?.catch(() => undefined);
+    if (this.#exchange?.isUnanswered === true) this.#say(CONTINUE);
   }
 
   onRoom(): void {
@@ -276,7 +279,7 @@ export class Connection implements ExchangeHost, BodyHost {
       // Not owed when nothing is to come (RFC 9110 §10.1.1), but botocore expects it for an empty
       // file too, and without it takes the status of this answer for that of its next request.
       this.#awaitsContinue = false;
-      void this.wire.write(CONTINUE)?.catch(() => undefined);
+      if (!this.#say(CONTINUE)) return;
     }
     const parts: RequestParts = {
       method: head.method,
@@ -336,8 +339,18 @@ export class Connection implements ExchangeHost, BodyHost {
       isLast: true,
       isChunked: false,
     });
-    void this.wire.write(Buffer.from(head, "latin1"))?.catch(() => undefined);
-    this.#end(false);
+    if (this.#say(Buffer.from(head, "latin1"))) this.#end(false);
+  }
+
+  /** Says something that nobody waits for. False: the client is gone, and so is the connection. */
+  #say(bytes: Uint8Array): boolean {
+    try {
+      void this.wire.write(bytes)?.catch(() => undefined);
+      return true;
+    } catch {
+      this.cut();
+      return false;
+    }
   }
 
   /**
