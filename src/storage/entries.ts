@@ -113,7 +113,7 @@ export class Entries {
     const isRenewal = before?.entry.version === entry.version;
     if (before !== undefined && !isRenewal) {
       before.cancel();
-      this.#options.releaseEntry(before.entry);
+      this.#freeBody(before.entry);
     }
     const pending = new Pending(entry, bodyReady, isRenewal ? before : undefined);
     this.#pending.set(entry.name, pending);
@@ -142,7 +142,7 @@ export class Entries {
     if (this.#pending.get(entry.name) !== pending) return;
     this.#pending.delete(entry.name);
     this.#options.index.delete(entry.name);
-    this.#options.releaseEntry(entry);
+    this.#freeBody(entry);
     this.remove([entry.id]);
   }
 
@@ -157,7 +157,7 @@ export class Entries {
       if (pending !== undefined) {
         pending.cancel();
         this.#pending.delete(name);
-        this.#options.releaseEntry(pending.entry);
+        this.#freeBody(pending.entry);
         removed.set(name, pending.entry.sizeBytes);
       }
       this.#options.index.delete(name);
@@ -199,6 +199,15 @@ export class Entries {
         }
       }
     }
+  }
+
+  /**
+   * Frees the body of an entry that was pending, unless its version has a row already: a
+   * renewed one has. Then the body goes with the row, and a crash before that finds both.
+   */
+  #freeBody(entry: Entry): void {
+    if (this.#options.catalog.find(entry.identity)?.version === entry.version) return;
+    this.#options.releaseEntry(entry);
   }
 
   #pendingUnder(bucket: string | undefined, prefix: string): Entry[] {

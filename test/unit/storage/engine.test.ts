@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { errorCode } from "../../../src/base/errors.ts";
 import type { Storage } from "../../../src/storage/storage.ts";
 import { openCatalogReader } from "../../../src/storage/open.ts";
+import { FaultyDisk } from "../../support/faulty-disk.ts";
 import {
   bodyOf,
   metaOf,
@@ -79,6 +80,54 @@ describe("a segment being written", () => {
     const before = storage.stats().physicalBytes;
     await store(storage, metaOf({ bucket: "b", key: "k" }, 5000), patternOf("k", 5000));
     expect(storage.stats().physicalBytes - before).toBeGreaterThanOrEqual(256 * MIB);
+  });
+});
+
+describe("a large object that was renewed", () => {
+  class WatchedDisk extends FaultyDisk {
+    readonly removed: string[] = [];
+    onRemove = (): void => undefined;
+
+    override remove(path: string): Promise<void> {
+      this.removed.push(path);
+      this.onRemove();
+      return super.remove(path);
+    }
+  }
+  const id = { bucket: "b", key: "k" };
+  const renewedIn = async (temp: TempStore, disk: WatchedDisk) => {
+    const storage = await temp.open({ disk });
+    const size = 12 * MIB;
+    const stored = await store(storage, metaOf(id, size), patternOf("k", size));
+    expect(storage.refresh(stored, { ...stored, freshUntilMs: 1 })).toBeDefined();
+    return storage;
+  };
+
+  test("keeps its file for as long as its row names it, when another version replaces it", async () => {
+    await using temp = new TempStore();
+    const disk = new WatchedDisk();
+    const storage = await renewedIn(temp, disk);
+    const fill = mustBegin(storage, { meta: metaOf(id, 500) });
+    await writeAll(fill, 0, patternOf("k2", 500));
+    const committed = fill.commit(() => true);
+    expect(storage.lookup(id)?.sizeBytes).toBe(500);
+    // Killed here, the next process would find the old row.
+    expect(disk.removed).toEqual([]);
+    await committed;
+    fill.release();
+    expect(disk.removed).toHaveLength(1);
+  });
+
+  test("loses its row before its file when it is removed", async () => {
+    await using temp = new TempStore();
+    const disk = new WatchedDisk();
+    const storage = await renewedIn(temp, disk);
+    const reader = openCatalogReader(temp.path);
+    const rowsWhenRemoved: unknown[] = [];
+    disk.onRemove = () => void rowsWhenRemoved.push(reader?.inspect(id));
+    storage.remove([id]);
+    reader?.close();
+    expect(rowsWhenRemoved).toEqual([undefined]);
   });
 });
 
