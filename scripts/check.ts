@@ -101,10 +101,18 @@ export function testCounts(output: string): { passed: number; failed: number; sk
   return { passed: count("pass"), failed: count("fail"), skipped: count("skip") + count("todo") };
 }
 
-/** What is worth reading of a failed step: for a suite, not the tests that passed. */
-function complaint(outcome: Outcome): string {
+/**
+ * What is worth reading of a failed step: for a suite, first the names of what failed (a log that is
+ * cut must still tell them), then what the files with failures printed.
+ */
+export function complaint(outcome: Pick<Outcome, "step" | "output">): string {
   if (outcome.step.tests === undefined) return outcome.output;
-  return outcome.output.replaceAll(/^\((?:pass|skip|todo)\).*\n/gm, "");
+  const names = outcome.output.match(/^\(fail\).*$/gm) ?? [];
+  const details = outcome.output
+    .replaceAll(/^\((?:pass|skip|todo)\).*\n/gm, "")
+    // A file's heading with nothing below it.
+    .replaceAll(/^\S+\.test\.ts:\n\s*(?=^\S+\.test\.ts:\n)/gm, "");
+  return [...names, "", details].join("\n");
 }
 
 /** Runs the steps, as many at a time as there are cores; a step whose `after` failed counts as failed. */

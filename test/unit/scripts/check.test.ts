@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { testCounts } from "../../../scripts/check.ts";
+import { complaint, testCounts } from "../../../scripts/check.ts";
 
 describe("the counts of bun test", () => {
   test("are read from its closing lines", () => {
@@ -15,5 +15,21 @@ describe("the counts of bun test", () => {
 
   test("are zero when the runner did not get that far", () => {
     expect(testCounts("error: Module not found")).toEqual({ passed: 0, failed: 0, skipped: 0 });
+  });
+});
+
+describe("what is shown of a failed suite", () => {
+  test("is the names of what failed, then what those files printed, and nothing that passed", () => {
+    const output = [
+      "test/a.test.ts:\n(pass) good [1ms]\n\n",
+      "test/b.test.ts:\nerror: broken\n(fail) bad [2ms]\n\n",
+      "test/c.test.ts:\n(skip) left out\n\n 1 pass\n 1 skip\n 1 fail\n",
+    ].join("");
+    const step = { name: "unit", command: [], tests: "test" };
+    const [name, ...rest] = complaint({ step, output }).split("\n");
+    expect(name).toBe("(fail) bad [2ms]");
+    expect(rest.join("\n")).toContain("test/b.test.ts:\nerror: broken");
+    expect(rest.join("\n")).not.toContain("a.test.ts");
+    expect(rest.join("\n")).not.toContain("left out");
   });
 });
