@@ -32,26 +32,20 @@ describe("concurrent readers of a cold object", () => {
   const readers = IS_HEAVY ? 500 : 60;
   const sizeBytes = IS_HEAVY ? 64 * MIB : 4 * MIB;
 
-  test(`${readers} of ${sizeBytes / MIB} MiB: one upstream GET, all bytes equal, memory bounded`, async () => {
+  // What they cost in memory is measured on a gateway of its own (test/integration/herd.test.ts).
+  test(`${readers} of ${sizeBytes / MIB} MiB: one upstream GET, all bytes equal`, async () => {
     await using w = await World.open();
     const pattern = new Pattern(1);
     w.s3.putPattern(BUCKET, "k", pattern, sizeBytes);
-    Bun.gc(true);
-    const beforeBytes = process.memoryUsage.rss();
-    let peakBytes = 0;
     const answers = await Promise.all(
       Array.from({ length: readers }, async () => {
         await using wire = await w.alice.open({ target: targetOf("k") });
-        const whole = await isWhole(wire, pattern, sizeBytes);
-        peakBytes = Math.max(peakBytes, process.memoryUsage.rss());
-        return whole;
+        return await isWhole(wire, pattern, sizeBytes);
       }),
     );
     expect(answers.filter(Boolean)).toHaveLength(readers);
     expect(w.asked("k", "GET")).toHaveLength(1);
     expect(w.upstream.bodyBytesSent).toBe(sizeBytes);
-    // The clients and upstream live in this process too, with their buffers.
-    expect((peakBytes - beforeBytes) / MIB).toBeLessThan(300);
   }, 600_000);
 
   test("share over the keys of different clients, each judged on its own", async () => {
