@@ -107,7 +107,7 @@ export function testCounts(output: string): { passed: number; failed: number; sk
  */
 export function complaint(outcome: Pick<Outcome, "step" | "output">): string {
   if (outcome.step.tests === undefined) return outcome.output;
-  const names = outcome.output.match(/^\(fail\).*$/gm) ?? [];
+  const names = new Set(outcome.output.match(/^\(fail\).*$/gm)); // bun repeats them at the end
   const details = outcome.output
     .replaceAll(/^\((?:pass|skip|todo)\).*\n/gm, "")
     // A file's heading with nothing below it.
