@@ -7,7 +7,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openCatalogReader, type DiskStorage } from "../../../src/storage/open.ts";
 import { mayEvict } from "../../../src/storage/policy.ts";
-import { metaOf, patternOf, store } from "../../support/stored-objects.ts";
+import { bodyOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 
@@ -184,4 +184,26 @@ test.each([
   ["a file, which cannot be moved", 100, 0, 1, false],
 ] as const)("a unit may go or not: %s", (_, pinnedBytes, movableBytes, effort, may) => {
   expect(mayEvict({ fileBytes: 100, pinnedBytes }, movableBytes, effort)).toBe(may);
+});
+
+test("compacting moves what is pinned, and it stays pinned", async () => {
+  await using temp = new TempStore();
+  const storage = await temp.open();
+  await storeSome(storage, "p/");
+  await storage.pin("b", "p/");
+  await storeSome(storage, "other/", 200_000);
+  const before = storage.pinFigures();
+  const reopened = await temp.open(); // seals the segment
+  reopened.removePrefix("b", "other/");
+  const { movedRecords } = await reopened.compact(new AbortController().signal);
+  expect(movedRecords).toBe(10);
+  expect(reopened.pinFigures()).toMatchObject({ entries: before.entries, bytes: before.bytes });
+  const moved = [...reopened.list("b", "p/")];
+  expect(moved).toHaveLength(10);
+  for (const object of moved) {
+    expect(await bodyOf(reopened, object)).toEqual(patternOf(object.id.key, object.sizeBytes));
+  }
+  // A pinned record that is moved counts where it lies now: what is unpinned leaves nothing behind.
+  await reopened.unpin("b", "p/");
+  expect(reopened.pinFigures()).toMatchObject({ entries: 0, bytes: 0 });
 });
