@@ -12,8 +12,9 @@ import { Collector } from "./layer.ts";
 import type { Environment, Layer } from "./layer.ts";
 import { nearest } from "./nearest.ts";
 import { PAIR_RIGHTS } from "./option.ts";
-import { EMPTY_RULE, RULE_KEYS, RULE_VALUES, ruleTrouble } from "./bucket-rule.ts";
-import type { BucketRule, KeyPair, Option, PairRight } from "./option.ts";
+import { EMPTY_RULE, RULE_KEYS, RULE_VALUES, ruleTrouble } from "./cache-rule.ts";
+import type { CacheRule } from "../cache/cache.ts";
+import type { KeyPair, Option, PairRight } from "./option.ts";
 import type { OptionPath } from "./options.ts";
 import { isOptionPath, OPTION_ROWS, OPTIONS } from "./options.ts";
 import type { ConfigProblem, Source } from "./problem.ts";
@@ -233,7 +234,7 @@ class FileReader {
     });
   }
 
-  #readRule(path: string, tree: Tree): BucketRule | undefined {
+  #readRule(path: string, tree: Tree): CacheRule | undefined {
     if (tree.kind !== "map") {
       this.#fail("malformed", path, tree.at, "must be a rule: a map with bucket and settings");
       return undefined;

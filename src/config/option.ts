@@ -7,6 +7,7 @@
  */
 
 import type { Secret } from "../base/secret.ts";
+import type { CacheRule } from "../cache/cache.ts";
 
 /** `size` values are bytes, `duration` values milliseconds. */
 export type OptionKind =
@@ -41,21 +42,6 @@ export interface KeyPair {
   /** The pair that signs upstream for this client, when it is another one. */
   readonly upstreamAccessKeyId: string | undefined;
   readonly upstreamSecretAccessKey: Secret | undefined;
-}
-
-/** What holds for some buckets or prefixes; `Rules` of cache/ says how rules are read. */
-export interface BucketRule {
-  /** A bucket's name, or a pattern of such. */
-  readonly bucket: string;
-  /** The beginning of the keys it is for; "" for all. */
-  readonly prefix: string;
-  /** Patterns of keys that are cached, all others are not. Undefined: this rule does not say. */
-  readonly include: readonly string[] | undefined;
-  /** Patterns of keys that are not cached. */
-  readonly exclude: readonly string[] | undefined;
-  readonly ttlMs: number | undefined;
-  readonly quotaBytes: number | undefined;
-  readonly isPinned: boolean;
 }
 
 interface Common<T> {
@@ -136,5 +122,5 @@ export const pairs = (
 ): Option<"pairs", readonly KeyPair[]> => ({ kind: "pairs", default: [], ...row });
 
 export const rules = (
-  row: Omit<Common<readonly BucketRule[]>, "default">,
-): Option<"rules", readonly BucketRule[]> => ({ kind: "rules", default: [], ...row });
+  row: Omit<Common<readonly CacheRule[]>, "default">,
+): Option<"rules", readonly CacheRule[]> => ({ kind: "rules", default: [], ...row });

@@ -11,7 +11,8 @@ import { formatByteSize, parseByteSize } from "../base/byte-size.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { Secret } from "../base/secret.ts";
 import { nearest } from "./nearest.ts";
-import type { BucketRule, KeyPair, Option } from "./option.ts";
+import type { CacheRule } from "../cache/cache.ts";
+import type { KeyPair, Option } from "./option.ts";
 
 export type ReadValue =
   | { readonly kind: "value"; readonly value: unknown }
@@ -150,7 +151,7 @@ export function formatValue(option: Option, value: unknown): string {
         .map((pair) => `${pair.accessKeyId}(${pair.rights.join("+")} ${pair.buckets.join(",")})`)
         .join(" ");
     case "rules":
-      return (value as readonly BucketRule[]).map(formatRule).join(" ");
+      return (value as readonly CacheRule[]).map(formatRule).join(" ");
     case "text":
     case "boolean":
     case "choice":
@@ -161,7 +162,7 @@ export function formatValue(option: Option, value: unknown): string {
 }
 
 /** `models/llama/(ttl=1h pin)`. */
-function formatRule(rule: BucketRule): string {
+function formatRule(rule: CacheRule): string {
   const settings = [
     ...(rule.include === undefined ? [] : [`include=${rule.include.join(",")}`]),
     ...(rule.exclude === undefined ? [] : [`exclude=${rule.exclude.join(",")}`]),

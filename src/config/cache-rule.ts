@@ -3,8 +3,8 @@
  * stand together. file-settings.ts walks a file with it; what rules mean is `Rules` of cache/.
  */
 
+import type { CacheRule } from "../cache/cache.ts";
 import { boolean, duration, size } from "./option.ts";
-import type { BucketRule } from "./option.ts";
 
 /** The keys of a rule in a file. */
 export const RULE_KEYS = ["bucket", "prefix", "include", "exclude", "ttl", "quota", "pin"] as const;
@@ -28,7 +28,7 @@ export const EMPTY_RULE = {
 
 /** What is wrong with a rule as a whole, and at which key. */
 export function ruleTrouble(
-  rule: BucketRule,
+  rule: CacheRule,
 ): { readonly key: string; readonly message: string; readonly hint: string } | undefined {
   const { bucket, prefix, include, exclude, ttlMs, quotaBytes, isPinned } = rule;
   if (bucket === "") {
