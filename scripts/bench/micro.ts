@@ -47,10 +47,10 @@ class SinkSocket {
   writtenBytes = 0;
   lastWrite: Uint8Array | string = "";
 
-  write(bytes: Uint8Array | string): number {
+  write(bytes: Uint8Array | string, _from = 0, length = bytes.length): number {
     this.lastWrite = bytes;
-    this.writtenBytes += bytes.length;
-    return bytes.length;
+    this.writtenBytes += length;
+    return length;
   }
   setNoDelay(): void {}
   pause(): void {}

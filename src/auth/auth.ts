@@ -34,6 +34,7 @@ export type {
   ValidationResult,
   VirtualHost,
 } from "./principal.ts";
+export { VALIDATION_RESULTS } from "./principal.ts";
 export type { SigningAuthOptions } from "./signing.ts";
 export type { TransparentAuthOptions } from "./transparent.ts";
 

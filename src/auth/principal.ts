@@ -68,13 +68,15 @@ export interface AuthRefusal extends S3Error {
 }
 
 /** Labels of `tag_local_auth_validations_total{result}`. */
-export type ValidationResult =
-  | "success"
-  | "missing_auth"
-  | "parse_error"
-  | "unknown_key"
-  | "signature_mismatch"
-  | "authz_expired";
+export const VALIDATION_RESULTS = [
+  "success",
+  "missing_auth",
+  "parse_error",
+  "unknown_key",
+  "signature_mismatch",
+  "authz_expired",
+] as const;
+export type ValidationResult = (typeof VALIDATION_RESULTS)[number];
 
 /**
  * A request as it is to be sent upstream; structurally an `UpstreamRequest` without its

@@ -6,7 +6,8 @@
  * A request is counted and logged once, when the last byte of its reply is out.
  */
 
-import { type Principal, validationResult } from "../auth/auth.ts";
+import { unreachable } from "../base/assert.ts";
+import { type Principal, VALIDATION_RESULTS, validationResult } from "../auth/auth.ts";
 import type { Clock } from "../base/clock.ts";
 import { errorCode } from "../base/errors.ts";
 import type { Inbound, Reply, SendOutcome } from "../http/exchange.ts";
@@ -15,6 +16,7 @@ import type { CacheOutcomes } from "../observability/cache-figures.ts";
 import type { Events } from "../observability/events.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { RequestMeter } from "../observability/request-meter.ts";
+import { Tally } from "../observability/tally.ts";
 import type { S3Error, S3ErrorCode } from "../s3/error.ts";
 import type { ObjectId } from "../s3/object-id.ts";
 import type { CommitOutcome, StoredObject } from "../storage/storage.ts";
@@ -66,8 +68,24 @@ export interface ObserverParts {
 export function createObserver(parts: ObserverParts): GatewayObserver {
   const { metrics, events, meter, outcomes, accessLog, clock } = parts;
 
-  const wire = (reply: Reply, record: (sent: SendOutcome) => RequestRecord, done: () => void) => ({
-    ...reply,
+  const rangeHits = new Tally(metrics, metrics.rangeFromCacheHitsTotal);
+  const localServes = new Tally(metrics, metrics.cacheServeLocalityTotal, { locality: "local" });
+  const validations = new Map(
+    VALIDATION_RESULTS.map((result) => [
+      result,
+      new Tally(metrics, metrics.localAuthValidationsTotal, { result }),
+    ]),
+  );
+
+  // Here and below fields are named one by one: every object that is spread costs a hit 0.2 µs.
+  const wire = (
+    reply: Reply,
+    record: (sent: SendOutcome) => RequestRecord,
+    done: () => void,
+  ): Reply => ({
+    status: reply.status,
+    headers: reply.headers,
+    body: reply.body,
     onFinish: (sent: SendOutcome) => {
       done();
       const finished = record(sent);
@@ -83,8 +101,9 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
       return wire(
         reply,
         (sent) => ({
-          ...inboundFacts(inbound),
-          ...sentFacts(inbound, headerAtMs, clock.monotonicMs(), sent),
+          id: inbound.id,
+          remoteAddress: inbound.remoteAddress,
+          method: inbound.method,
           operation: "Unknown",
           bucket: undefined,
           key: undefined,
@@ -94,6 +113,11 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
           xCache: undefined,
           source: "gateway",
           reason: undefined,
+          bytesIn: bytesInOf(inbound),
+          bytesOut: sent.bytesSent,
+          isComplete: sent.isComplete,
+          ttfbMs: headerAtMs - inbound.receivedAtMs,
+          durationMs: clock.monotonicMs() - inbound.receivedAtMs,
           upstreamRequestId: undefined,
         }),
         () => undefined,
@@ -103,24 +127,31 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
     replied(state, reply, done) {
       if (state.xCache === "HIT") {
         outcomes.count(state.isRevalidated ? "revalidated_hit" : "hit");
-        if (reply.status === 206) metrics.rangeFromCacheHitsTotal.inc();
-        if (reply.body.kind !== "none") metrics.cacheServeLocalityTotal.inc({ locality: "local" });
+        if (reply.status === 206) rangeHits.add();
+        if (reply.body.kind !== "none") localServes.add();
       } else if (state.xCache === "MISS") outcomes.count("miss");
       const { inbound } = state;
       const headerAtMs = clock.monotonicMs();
       return wire(
         reply,
         (sent) => ({
-          ...inboundFacts(inbound),
-          ...sentFacts(inbound, headerAtMs, clock.monotonicMs(), sent),
+          id: inbound.id,
+          remoteAddress: inbound.remoteAddress,
+          method: inbound.method,
           operation: state.operation.name,
-          ...subjectOf(state),
+          bucket: bucketOf(state),
+          key: keyOf(state),
           accessKeyId: state.who.kind === "anonymous" ? undefined : state.who.accessKeyId,
           status: reply.status,
           errorCode: state.errorCode,
           xCache: state.xCache,
           source: state.source,
           reason: state.reason,
+          bytesIn: bytesInOf(inbound),
+          bytesOut: sent.bytesSent,
+          isComplete: sent.isComplete,
+          ttfbMs: headerAtMs - inbound.receivedAtMs,
+          durationMs: clock.monotonicMs() - inbound.receivedAtMs,
           upstreamRequestId: state.upstreamRequestId,
         }),
         done,
@@ -138,7 +169,7 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
       events.authRefused(reason, inbound.id);
     },
     validated(who, mayShare) {
-      metrics.localAuthValidationsTotal.inc({ result: validationResult(who, mayShare) });
+      validations.get(validationResult(who, mayShare))?.add();
     },
     lesson(outcome) {
       metrics.authLessonsTotal.inc({ outcome });
@@ -189,31 +220,23 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
   };
 }
 
-function inboundFacts(inbound: Inbound) {
-  return {
-    id: inbound.id,
-    remoteAddress: inbound.remoteAddress,
-    method: inbound.method,
-    bytesIn: inbound.body === null ? 0 : Number(inbound.fields.get("content-length") ?? 0),
-  };
+function bytesInOf(inbound: Inbound): number {
+  return inbound.body === null ? 0 : Number(inbound.fields.get("content-length") ?? 0);
 }
 
-function sentFacts(inbound: Inbound, headerAtMs: number, nowMs: number, sent: SendOutcome) {
-  return {
-    bytesOut: sent.bytesSent,
-    isComplete: sent.isComplete,
-    ttfbMs: headerAtMs - inbound.receivedAtMs,
-    durationMs: nowMs - inbound.receivedAtMs,
-  };
+function bucketOf({ operation }: ExchangeState): string | undefined {
+  return operation.kind === "read" ? operation.id.bucket : operation.bucket;
 }
 
-function subjectOf({ operation }: ExchangeState) {
+function keyOf({ operation }: ExchangeState): string | undefined {
   switch (operation.kind) {
     case "read":
-      return operation.id;
+      return operation.id.key;
     case "write":
-      return { bucket: operation.bucket, key: operation.id?.key };
+      return operation.id?.key;
     case "other":
-      return { bucket: operation.bucket, key: operation.key };
+      return operation.key;
+    default:
+      return unreachable(operation);
   }
 }

@@ -87,8 +87,12 @@ function admitted(
   slot: InflightSlot,
 ): Reply | Promise<Reply> {
   const { respond, observer } = parts;
+  const { inbound, target, operation, virtualHost } = request;
   const state: ExchangeState = {
-    ...request,
+    inbound,
+    target,
+    operation,
+    virtualHost,
     who: { kind: "anonymous" },
     xCache: undefined,
     source: "gateway",

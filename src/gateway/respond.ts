@@ -61,7 +61,7 @@ export class Responder {
     readBody: (range: ByteRange) => StoredBody | undefined | Promise<StoredBody | undefined>,
     more: RawHeaders = [],
   ): Reply | undefined | Promise<Reply | undefined> {
-    const source: Source = { ...object, headers: object.headers, fields: fieldsOf(object) };
+    const source = sourceOf(object);
     const chosen = this.#select(state, source);
     const extra = ["Age", String(ageSeconds), ...more];
     const range = bodyRange(chosen, object.sizeBytes);
@@ -263,6 +263,12 @@ export function errorOfFailure(failure: unknown): S3Error {
   if (failure instanceof AwsChunkedError) return s3Error(failure.s3Code);
   const code = errorCode(failure);
   return s3Error((code === undefined ? undefined : S3_CODE_OF_FAILURE[code]) ?? "InternalError");
+}
+
+/** Field by field: copying an entry whole costs a microsecond. */
+function sourceOf(object: StoredObject): Source {
+  const { headers, sizeBytes, etag, lastModified } = object;
+  return { headers, fields: fieldsOf(object), sizeBytes, etag, lastModified };
 }
 
 /** Fields of an upstream answer that are the listener's or the gateway's business. */

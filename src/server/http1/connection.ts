@@ -256,7 +256,8 @@ export class Connection implements ExchangeHost, BodyHost {
         this.#refuse(result.status);
         return false;
       case "complete": {
-        this.#input = this.#input.subarray(result.sizeBytes);
+        this.#input =
+          result.sizeBytes === this.#input.length ? EMPTY : this.#input.subarray(result.sizeBytes);
         this.#start(result.head);
         return true;
       }

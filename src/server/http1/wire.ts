@@ -82,7 +82,7 @@ export class Wire implements BodySink {
     const headBytes = scratch.write(head, 0, "latin1");
     scratch.set(body, headBytes);
     const totalBytes = headBytes + body.length;
-    const sentBytes = this.#hand(scratch.subarray(0, totalBytes));
+    const sentBytes = this.#hand(scratch, totalBytes);
     if (sentBytes === totalBytes) return undefined;
     return this.#keep(
       sentBytes >= headBytes
@@ -99,7 +99,7 @@ export class Wire implements BodySink {
     scratch.set(chunk, length);
     length += chunk.length;
     length += scratch.write("\r\n", length, "latin1");
-    const sentBytes = this.#hand(scratch.subarray(0, length));
+    const sentBytes = this.#hand(scratch, length);
     if (sentBytes === length) return undefined;
     return this.#keep(Buffer.from(scratch.subarray(sentBytes, length)));
   }
@@ -142,7 +142,7 @@ export class Wire implements BodySink {
         continue;
       }
       const totalBytes = headBytes + readBytes;
-      const sentBytes = this.#hand(scratch.subarray(0, totalBytes));
+      const sentBytes = this.#hand(scratch, totalBytes);
       offset += Math.max(0, sentBytes - headBytes);
       turnBytes += sentBytes;
       if (sentBytes < totalBytes) {
@@ -208,14 +208,14 @@ export class Wire implements BodySink {
     return first === undefined ? second() : first.then(second);
   }
 
-  /** What the kernel takes of `bytes` now; nothing while older bytes wait for it. */
-  #hand(bytes: Uint8Array): number {
-    return this.#unsent.length > 0 ? 0 : this.#give(bytes);
+  /** What the kernel takes of the first `length` bytes now; nothing while older bytes wait for it. */
+  #hand(bytes: Uint8Array, length = bytes.length): number {
+    return this.#unsent.length > 0 ? 0 : this.#give(bytes, length);
   }
 
-  #give(bytes: Uint8Array): number {
+  #give(bytes: Uint8Array, length = bytes.length): number {
     if (this.#isClosed) throw clientGone();
-    const sentBytes = this.#socket.write(bytes);
+    const sentBytes = this.#socket.write(bytes, 0, length);
     if (sentBytes < 0) throw clientGone();
     this.#acceptedBytes += sentBytes;
     return sentBytes;
