@@ -183,12 +183,17 @@ class World {
     if (outcome.kind === "committed") {
       expect(wasAsked && isPermitted).toBe(true);
       const present = isBlocks ? wholeBlocks(written, meta.sizeBytes) : written;
-      if (open.extends !== undefined) {
-        for (const { start, end } of runsOf(open.extends.present, meta.sizeBytes)) {
-          present.add(start, end);
-        }
+      // Another fill of the same body may have added to it since this one began.
+      const added = before?.body === open.body ? before : open.extends;
+      if (added !== undefined) {
+        for (const { start, end } of runsOf(added.present, meta.sizeBytes)) present.add(start, end);
       }
       this.#model.set(meta.id.key, { meta: metaAfter(outcome.object), body: open.body, present });
+      const found = this.#storage.lookup(meta.id);
+      if (found?.version === outcome.object.version) {
+        const whole = { start: 0, end: meta.sizeBytes };
+        expect([...this.#storage.missing(found, whole)]).toEqual(present.gaps(0, meta.sizeBytes));
+      }
     }
     if (outcome.kind === "failed" && !this.#mayEvict) {
       const isGone = open.extends !== undefined && before !== open.extends;
