@@ -1,9 +1,11 @@
 /**
  * Reads of records: finds the head of one, and hands out checked bytes of its body.
  *
- * Three ways, by size: small bodies are read whole and stay in the memory tier; bodies
- * up to 1 MiB pass through memory and are checked every time; larger ones are checked
- * block by block on first touch and handed out as slices of the segment afterwards.
+ * Three ways, by size: small bodies are read whole and stay in the memory tier; larger ones
+ * are handed out as slices of the segment, checked every time up to 1 MiB and block by block
+ * on first touch above. What is only checked passes through buffers that are used again: a
+ * data set larger than the memory tier would else leave a body of garbage per read, and did
+ * so by the gigabyte.
  */
 
 import type { LruMap } from "../base/lru.ts";
@@ -72,6 +74,8 @@ export const MEMORY_ENTRY_BYTES = 700;
 const SYNC_BYTES = 64 * 1024;
 /** Bodies below this are checked on every read from disk; larger ones on first touch. */
 const ALWAYS_CHECKED_BYTES = 1024 * 1024;
+/** Buffers of that size for checking; when all are in use, one is made for the read. */
+const SPANS_MAX = 16;
 /** The first read of a record hopes to get header, head and a small body at once. */
 const FIRST_READ_BYTES = 8 * 1024;
 
@@ -81,6 +85,8 @@ export class SegmentReader {
   /** Bodies larger than this do not go into the memory tier. */
   readonly #memoryBodyMax: number;
   readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
+  readonly #spareSpans: Uint8Array[] = [];
+  #spanCount = 0;
 
   constructor(files: OpenFiles, memory: MemoryTier, memoryBodyMax: number) {
     this.#files = files;
@@ -207,14 +213,13 @@ export class SegmentReader {
     crcs: Uint32Array,
   ): Promise<FileRead> {
     const { header } = place;
+    const first = Math.floor(range.start / BLOCK_BYTES);
+    const start = first * BLOCK_BYTES;
+    const stop = Math.min(header.bodyLength, Math.ceil(range.end / BLOCK_BYTES) * BLOCK_BYTES);
+    const buffer = this.#takeSpan(stop - start);
     let isHandedOn = false;
     try {
-      const isWhole = header.bodyLength <= this.#memoryBodyMax;
-      const first = isWhole ? 0 : Math.floor(range.start / BLOCK_BYTES);
-      const end = isWhole ? header.bodyLength : range.end;
-      const start = first * BLOCK_BYTES;
-      const stop = Math.min(header.bodyLength, Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES);
-      const span = new Uint8Array(stop - start);
+      const span = buffer.subarray(0, stop - start);
       if ((await open.file.read(span, bodyStart + start)) !== span.length) return "damaged";
       place.checked ??= new Uint8Array(blockCountOf(header.bodyLength));
       for (let offset = 0; offset < span.length; offset += BLOCK_BYTES) {
@@ -223,17 +228,30 @@ export class SegmentReader {
         if (crc !== crcs[block]) return "damaged";
         place.checked[block] = 1;
       }
-      if (isWhole) this.remember(header.version, span);
-      if (header.bodyLength < ALWAYS_CHECKED_BYTES) {
-        return bytes(span.subarray(range.start - start, range.end - start));
-      }
+      const body = slice(open, bodyStart, range);
       isHandedOn = true;
-      return slice(open, bodyStart, range);
+      return body;
     } catch (error) {
       return { kind: "unreadable", error };
     } finally {
       if (!isHandedOn) open.release();
+      this.#giveSpan(buffer);
     }
+  }
+
+  /** At least `sizeBytes` of memory with whatever it held before. */
+  #takeSpan(sizeBytes: number): Uint8Array {
+    if (sizeBytes > ALWAYS_CHECKED_BYTES) return new Uint8Array(sizeBytes);
+    const spare = this.#spareSpans.pop();
+    if (spare !== undefined) return spare;
+    if (this.#spanCount >= SPANS_MAX) return new Uint8Array(sizeBytes);
+    this.#spanCount += 1;
+    return new Uint8Array(ALWAYS_CHECKED_BYTES);
+  }
+
+  #giveSpan(span: Uint8Array): void {
+    const isReusable = span.length === ALWAYS_CHECKED_BYTES;
+    if (isReusable && this.#spareSpans.length < SPANS_MAX) this.#spareSpans.push(span);
   }
 
   /** The CRCs of the blocks, read once and checked themselves. */
