@@ -82,7 +82,7 @@ export function missingCredentials(config: Config, sources: Sources): ConfigProb
   return problem(
     "credentials.pairs",
     "missing: signing mode without any key pair would reject every request",
-    `${cure}, or list pairs in the file or in TAG_CREDENTIALS_PAIRS`,
+    `${cure}, or list pairs in the file or in ${OPTIONS["credentials.pairs"].env}`,
   );
 }
 
