@@ -3,7 +3,8 @@
  *
  * Three ways, by size: small bodies are read whole and stay in the memory tier; larger ones
  * are handed out as slices of the segment, checked every time up to 1 MiB and block by block
- * on first touch above. What is only checked passes through buffers that are used again: a
+ * on first touch above. (Bodies of more than one block are in the memory tier from their fill on,
+ * or not at all.) What is only checked passes through buffers that are used again: a
  * data set larger than the memory tier would else leave a body of garbage per read, and did
  * so by the gigabyte.
  */
