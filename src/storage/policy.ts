@@ -17,6 +17,8 @@
  * - Idle groups go first: objects form groups by bucket and leading folders, and while there
  *   are bytes of a group nobody asks for any more, those go and every miss is admitted.
  *   That is how a new dataset replaces a finished one within an epoch.
+ * - Then groups nobody was seen to come back to, as long as they hold more than new arrivals need
+ *   to prove themselves: a scan runs through a part of the cache and leaves the rest alone.
  *
  * docs/eviction.md has the measured table.
  *
@@ -144,10 +146,14 @@ const IDLE_PAUSES = 8;
 const IDLE_SHARE_MIN = 0.05;
 /** Beyond this silence (in caches' worth of requests) nothing is busy. */
 const IDLE_SHARE_MAX = 2;
-/** A unit counts as idle when at most this share of it belongs to groups that are not. */
-const BUSY_SHARE_MAX = 0.5;
+/** A unit counts as idle, or as a scan's, when at most this share of it is of other groups. */
+const OTHER_SHARE_MAX = 0.5;
 /** What was never moved on goes first while it is more than this share of the cache. */
 const FRESH_SHARE = 0.1;
+/** People come back to a group when at least this share of its sampled requests was a repeat. */
+const REPEAT_SHARE_MIN = 0.05;
+/** Sampled requests of a group over which that is judged: then both counts are halved. */
+const SAMPLED_MAX = 256;
 const GROUPS_MAX = 65_536;
 
 interface GroupActivity {
@@ -155,6 +161,35 @@ interface GroupActivity {
   lastAt: number;
   /** Smoothed pause between requests, in requested bytes. */
   pauseBytes: number;
+  /** Requests that were in the sample of the duel, lately. */
+  sampled: number;
+  /** Of these, how many a cache of this size could have known. */
+  repeated: number;
+}
+
+/** Units of one kind, as they are met on the way from old to young. */
+class Candidates<U extends EvictionUnit> {
+  totalBytes = 0;
+  #freshBytes = 0;
+  #oldestFresh: U | undefined;
+  #oldestKept: U | undefined;
+
+  add(unit: U): void {
+    this.totalBytes += unit.liveBytes;
+    if (unit.isKept) {
+      this.#oldestKept ??= unit;
+    } else {
+      this.#freshBytes += unit.liveBytes;
+      this.#oldestFresh ??= unit;
+    }
+  }
+
+  /** New arrivals prove themselves in a tenth of the cache (S3-FIFO, SOSP 2023). */
+  choose(): U | undefined {
+    return this.#freshBytes > FRESH_SHARE * this.totalBytes
+      ? (this.#oldestFresh ?? this.#oldestKept)
+      : (this.#oldestKept ?? this.#oldestFresh);
+  }
 }
 
 class EpochPolicy implements EvictionPolicy {
@@ -174,18 +209,26 @@ class EpochPolicy implements EvictionPolicy {
   }
 
   noteRequest(group: number, h: number, sizeBytes: number): void {
-    this.#duel.noteRequest(h, sizeBytes, this.#isMakingRoomFromIdle());
+    const sample = this.#duel.noteRequest(h, sizeBytes, this.#isMakingRoomFromIdle());
     this.#requestedBytes += sizeBytes;
     const now = this.#requestedBytes;
-    const activity = this.#groups.get(group);
+    let activity = this.#groups.get(group);
     if (activity === undefined) {
       if (this.#groups.size >= GROUPS_MAX) this.#forgetOldest();
       // A new group's usual pause is unknown; assume a busy one that may prove otherwise.
-      this.#groups.set(group, { lastAt: now, pauseBytes: 0 });
-      return;
+      activity = { lastAt: now, pauseBytes: 0, sampled: 0, repeated: 0 };
+      this.#groups.set(group, activity);
+    } else {
+      activity.pauseBytes += (now - activity.lastAt - activity.pauseBytes) / 16;
+      activity.lastAt = now;
     }
-    activity.pauseBytes += (now - activity.lastAt - activity.pauseBytes) / 16;
-    activity.lastAt = now;
+    if (sample === undefined) return;
+    activity.sampled += 1;
+    if (sample === "repeat") activity.repeated += 1;
+    if (activity.sampled >= SAMPLED_MAX) {
+      activity.sampled /= 2;
+      activity.repeated /= 2;
+    }
   }
 
   admits(_group: number, isFull: boolean): boolean {
@@ -205,35 +248,37 @@ class EpochPolicy implements EvictionPolicy {
   }
 
   choose<U extends EvictionUnit>(oldestFirst: Iterable<U>): U | undefined {
-    let oldestFresh: U | undefined;
-    let oldestKept: U | undefined;
-    let freshBytes = 0;
-    let totalBytes = 0;
+    const all = new Candidates<U>();
+    const unproven = new Candidates<U>();
     for (const unit of oldestFirst) {
-      if (this.#isIdleUnit(unit)) {
+      if (this.#isMostly(unit, (group) => this.isIdle(group))) {
         this.#idleFoundAt = this.#requestedBytes;
         return unit;
       }
-      totalBytes += unit.liveBytes;
-      if (unit.isKept) {
-        oldestKept ??= unit;
-      } else {
-        freshBytes += unit.liveBytes;
-        oldestFresh ??= unit;
-      }
+      all.add(unit);
+      if (this.#isMostly(unit, (group) => !this.#isReturnedTo(group))) unproven.add(unit);
     }
-    // New arrivals prove themselves in a tenth of the cache (S3-FIFO, SOSP 2023).
-    return freshBytes > FRESH_SHARE * totalBytes
-      ? (oldestFresh ?? oldestKept)
-      : (oldestKept ?? oldestFresh);
+    const isScan = unproven.totalBytes > FRESH_SHARE * all.totalBytes;
+    return isScan ? unproven.choose() : all.choose();
   }
 
-  #isIdleUnit(unit: EvictionUnit): boolean {
-    let busyBytes = 0;
+  /** Whether requests for the group were seen to repeat, within what this cache can hold. */
+  #isReturnedTo(group: number): boolean {
+    const activity = this.#groups.get(group);
+    return (
+      activity !== undefined &&
+      activity.repeated > 0 &&
+      activity.repeated >= REPEAT_SHARE_MIN * activity.sampled
+    );
+  }
+
+  /** Whether at least half of a unit's bytes belong to groups that are `such`. */
+  #isMostly(unit: EvictionUnit, isSuch: (group: number) => boolean): boolean {
+    let otherBytes = 0;
     for (const [group, sizeBytes] of unit.groups) {
-      if (!this.isIdle(group)) busyBytes += sizeBytes;
+      if (!isSuch(group)) otherBytes += sizeBytes;
     }
-    return unit.groups.size > 0 && busyBytes <= BUSY_SHARE_MAX * unit.liveBytes;
+    return unit.groups.size > 0 && otherBytes <= OTHER_SHARE_MAX * unit.liveBytes;
   }
 
   #isMakingRoomFromIdle(): boolean {
@@ -286,9 +331,13 @@ class Duel {
     return this.#bimodalScore >= this.#admitAllScore + BIMODAL_LEAD;
   }
 
-  /** @param isAdmittingAll whether the real cache lets everything in, because something idle goes */
-  noteRequest(h: number, sizeBytes: number, isAdmittingAll: boolean): void {
-    if (h % this.#oneIn !== 0) return;
+  /**
+   * Answers whether one of the shadows had it, or undefined for a key that is not in the sample.
+   *
+   * @param isAdmittingAll whether the real cache lets everything in, because something idle goes
+   */
+  noteRequest(h: number, sizeBytes: number, isAdmittingAll: boolean): Sample | undefined {
+    if (h % this.#oneIn !== 0) return undefined;
     const { capacityBytes, random } = this.#options;
     const limitBytes = capacityBytes / this.#oneIn;
     const hitA = this.#admitAll.request(h, sizeBytes, limitBytes, () => true);
@@ -305,8 +354,12 @@ class Duel {
       this.#admitAll.thin(this.#oneIn);
       this.#bimodal.thin(this.#oneIn);
     }
+    return hitA || hitB ? "repeat" : "first";
   }
 }
+
+/** What the shadow caches know of a key. */
+type Sample = "first" | "repeat";
 
 /** An LRU cache without bodies. */
 class Shadow {
