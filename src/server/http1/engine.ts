@@ -12,8 +12,11 @@ import type { Timer } from "../../base/clock.ts";
 import { formatHttpDate } from "../../http/date.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "../options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "../options.ts";
+import { withoutLocalPacing } from "../pacing.ts";
+import type { Pacing } from "../pacing.ts";
 import { Connection } from "./connection.ts";
 import type { EngineState } from "./connection.ts";
+import { descriptorOf } from "./wire.ts";
 
 /** Longest pause between two looks at the deadlines; also how late `Date` may be. */
 const SWEEP_MS = 1000;
@@ -30,6 +33,7 @@ export class Http1Engine implements Listener {
   #acceptor: TCPSocketListener<Connection | undefined> | undefined;
   /** Acceptors with an older certificate, until their queues are empty. */
   readonly #predecessors = new Set<TCPSocketListener<Connection | undefined>>();
+  #pacing: Pacing | undefined;
   #sweepTimer: Timer | undefined;
   /** Monotonic time at which the next sweep is due. */
   #sweepDueMs = Number.POSITIVE_INFINITY;
@@ -127,7 +131,7 @@ export class Http1Engine implements Listener {
     reusePort: boolean,
   ): TCPSocketListener<Connection | undefined> {
     const address = { hostname: this.#state.bindIp, port, reusePort };
-    return Bun.listen<Connection | undefined>({
+    const acceptor = Bun.listen<Connection | undefined>({
       ...address,
       ...(tls === undefined
         ? {}
@@ -144,6 +148,8 @@ export class Http1Engine implements Listener {
         error: (socket, error) => this.#onError(socket, error),
       },
     });
+    this.#pacing = withoutLocalPacing(descriptorOf(acceptor));
+    return acceptor;
   }
 
   #onOpen(socket: Socket<Connection | undefined>): void {
@@ -153,6 +159,11 @@ export class Http1Engine implements Listener {
       return;
     }
     socket.setNoDelay(true);
+    this.#pacing?.onAccepted({
+      descriptor: descriptorOf(socket),
+      localAddress: socket.localAddress,
+      remoteAddress: socket.remoteAddress,
+    });
     const connection = new Connection(socket, this.#state);
     socket.data = connection;
     this.#connections.add(connection);

@@ -8,7 +8,7 @@
  * writing it nothing else runs.
  */
 
-import type { Socket } from "bun";
+import type { Socket, TCPSocketListener } from "bun";
 
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
@@ -233,7 +233,7 @@ export class Wire implements BodySink {
 }
 
 /** bun-types does not know the property yet. */
-function descriptorOf(socket: Socket<unknown>): number {
+export function descriptorOf(socket: Socket<unknown> | TCPSocketListener): number {
   return (socket as unknown as { readonly fd: number }).fd;
 }
 
