@@ -35,7 +35,8 @@ export class FillMemory {
 
 /** Where the bytes of a large body go. Positions are offsets in the object. */
 export interface BodyTarget {
-  write(chunks: readonly Uint8Array[], position: number): Promise<void>;
+  /** Undefined when it is done, else a promise of it; throws or rejects when it cannot be. */
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> | undefined;
   read(target: Uint8Array, position: number): Promise<number>;
   /** Gives the open files back. */
   close(): void;
@@ -246,7 +247,7 @@ export class MemoryFill extends BaseFill {
 }
 
 /** Bytes are handed to the disk in pieces of at least this size. */
-const WRITE_BYTES = 512 * 1024;
+const WRITE_BYTES = 128 * 1024;
 /** `write` asks its caller to wait when more than this is queued for the disk. */
 const QUEUE_BYTES = 4 * 1024 * 1024;
 /** One `readBack` from disk returns at most this much. */
@@ -374,19 +375,41 @@ export class StreamFill extends BaseFill {
   }
 
   #write(): void {
-    if (this.#writing !== undefined || this.isBroken) return;
+    while (this.#writing === undefined && !this.isBroken) {
+      const run = this.#takeWaiting();
+      if (run === undefined) return;
+      this.#writing = run;
+      let written: Promise<void> | undefined;
+      try {
+        written = this.#options.target.write(run.chunks, run.start);
+      } catch (error) {
+        this.#couldNotWrite(run, error);
+        return;
+      }
+      if (written === undefined) this.#wrote(run);
+      else {
+        written.then(
+          () => {
+            this.#wrote(run);
+            this.#write();
+            this.#wakeAll();
+          },
+          (error: unknown) => this.#couldNotWrite(run, error),
+        );
+      }
+    }
+  }
+
+  /** The next bytes that are worth a write, taken out of those that wait for one. */
+  #takeWaiting(): Run | undefined {
     let index = this.#waiting.findIndex((run) => this.#isDraining || run.sizeBytes >= WRITE_BYTES);
     // Many short runs together must not hold their writers up for ever.
     if (index === -1 && this.#waitingBytes > QUEUE_BYTES / 2) index = 0;
     const run = this.#waiting[index];
-    if (run === undefined) return;
+    if (run === undefined) return undefined;
     this.#waiting.splice(index, 1);
     this.#waitingBytes -= run.sizeBytes;
-    this.#writing = run;
-    this.#options.target.write(run.chunks, run.start).then(
-      () => this.#wrote(run),
-      (error: unknown) => this.#couldNotWrite(run, error),
-    );
+    return run;
   }
 
   #wrote(run: Run): void {
@@ -394,8 +417,6 @@ export class StreamFill extends BaseFill {
     this.#options.memory.usedBytes -= run.sizeBytes;
     this.#options.memory.garbage.passed(run.sizeBytes);
     this.#writing = undefined;
-    this.#write();
-    this.#wakeAll();
   }
 
   #couldNotWrite(run: Run, error: unknown): void {
