@@ -21,7 +21,7 @@ import type { CommitOutcome, Fill } from "./storage.ts";
 export class FillMemory {
   readonly limitBytes: number;
   usedBytes = 0;
-  /** Of what went to the disk. */
+  /** Of what went to the disk, or into one piece. */
   readonly garbage = new BulkGarbage();
 
   constructor(limitBytes: number) {
@@ -236,7 +236,10 @@ export class MemoryFill extends BaseFill {
   }
 
   protected override finish(isPublished: boolean): void {
-    for (const run of this.#runs) this.#memory.usedBytes -= run.sizeBytes;
+    for (const run of this.#runs) {
+      this.#memory.usedBytes -= run.sizeBytes;
+      this.#memory.garbage.passed(run.sizeBytes);
+    }
     this.#runs.length = 0;
     this.#owner.finished(this, isPublished);
   }
