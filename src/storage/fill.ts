@@ -481,7 +481,12 @@ class BlockChecksums {
 
   #addToBlock(block: number, inBlock: number, bytes: Uint8Array): void {
     if (this.#scattered.has(block)) return;
-    const open = this.#open.get(block) ?? { crc: 0, bytes: 0 };
+    const begun = this.#open.get(block);
+    if (begun === undefined && bytes.length === this.#lengthOf(block)) {
+      this.complete.set(block, Bun.hash.crc32(bytes)); // all of it in one piece: the usual case
+      return;
+    }
+    const open = begun ?? { crc: 0, bytes: 0 };
     if (open.bytes !== inBlock) {
       this.#open.delete(block);
       this.#scattered.add(block);
