@@ -11,6 +11,7 @@ import type { Clock } from "../base/clock.ts";
 import { type ObjectId, objectIdString } from "../s3/object-id.ts";
 import { FlightMemory } from "./flight-memory.ts";
 import { Flight, type FlightLimits } from "./flight.ts";
+import { Traffic } from "./traffic.ts";
 
 export interface CoalescerOptions extends FlightLimits {
   /** Bytes all flights together may keep in memory. */
@@ -33,6 +34,7 @@ export class Coalescer {
   readonly #clock: Clock;
   readonly #events: CoalescerEvents;
   readonly #memory: FlightMemory;
+  readonly #traffic = new Traffic();
   readonly #listed = new Map<string, Flight>();
   readonly #running = new Set<Flight>();
 
@@ -78,6 +80,7 @@ export class Coalescer {
     const flight = new Flight({
       clock: this.#clock,
       memory: this.#memory,
+      traffic: this.#traffic,
       limits: this.#options,
       mayContinueAlone: () => {
         const isAllowed = this.orphanCount <= this.#options.orphansMax;

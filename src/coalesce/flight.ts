@@ -28,6 +28,7 @@ import type { FlightMemory } from "./flight-memory.ts";
 import { Leg } from "./leg.ts";
 import { Legs } from "./legs.ts";
 import { SharedReads } from "./shared-reads.ts";
+import type { Traffic } from "./traffic.ts";
 
 /** What every reader of a flight is told about the object. */
 export interface FlightHead {
@@ -80,6 +81,7 @@ export interface FlightLimits {
 export interface FlightSeams {
   readonly clock: Clock;
   readonly memory: FlightMemory;
+  readonly traffic: Traffic;
   readonly limits: FlightLimits;
   /** Asked when the last reader left: may the fill go on alone? */
   readonly mayContinueAlone: () => boolean;
@@ -142,6 +144,7 @@ export class Flight {
   #failedLegs = 0;
   #partsGivenUp = false;
   #isParallel = false;
+  #isLarge = false;
   #fetchesRest = false;
   #error: Error | undefined;
   #state: "opening" | "open" | "ended" = "opening";
@@ -191,6 +194,8 @@ export class Flight {
     this.#departure = departure;
     this.#sizeBytes = departure.head.sizeBytes;
     this.#fetchesRest = departure.fetchesRest;
+    this.#isLarge = (this.#sizeBytes ?? 0) > this.#seams.limits.pieceBytes;
+    if (this.#isLarge) this.#seams.traffic.largeCount += 1;
     this.#latencyMs = this.#seams.clock.monotonicMs() - this.#startedAtMs;
     this.#state = "open";
     this.#opening.resolve({ kind: "object", head: departure.head });
@@ -341,6 +346,8 @@ export class Flight {
       const nowMs = this.#seams.clock.monotonicMs();
       if (leg.firstByteAtMs === undefined) leg.firstByteAtMs = nowMs;
       else leg.waitedMs += nowMs - askedAtMs;
+      const turn = this.#seams.traffic.enter(chunk.length);
+      if (turn !== undefined) await turn;
       await this.#take(leg, chunk);
     }
   }
@@ -383,8 +390,9 @@ export class Flight {
   #considerParallel(leg: Leg): void {
     if (this.#isParallel || leg.firstByteAtMs === undefined || !this.#canFetchParts()) return;
     const { parallelAfterMs, parallelLegs } = this.#seams.limits;
-    // Not the time since then: slow readers, the disk or a busy processor are not the line.
-    const { waitedMs } = leg;
+    // Not the time since then: slow readers, the disk or a busy processor are not the line. Nor are
+    // other large objects, which are handled meanwhile and use connections of their own.
+    const waitedMs = leg.waitedMs / Math.max(1, this.#seams.traffic.largeCount);
     if (waitedMs < parallelAfterMs || parallelLegs < 2) return;
     if (this.#isCrowd()) return;
     const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * waitedMs;
@@ -647,6 +655,8 @@ export class Flight {
 
   #settle(outcome: CommitOutcome | undefined): void {
     this.#isSettled = true;
+    if (this.#isLarge) this.#seams.traffic.largeCount -= 1;
+    this.#isLarge = false;
     this.#settled.resolve(outcome);
     this.#releaseWhenDone();
   }

@@ -16,6 +16,7 @@ import type { Disk, DiskFile } from "../base/disk.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { BodyTarget } from "./fill.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
+import type { WritePace } from "./write-pace.ts";
 
 export const BLOCKS_PER_PART = 512;
 
@@ -272,11 +273,11 @@ export class BlockFiles {
     return chunkPath(this.#folder, layout.shard, layout.version, chunk);
   }
 
-  /** Where a fill of this body writes. `isNew` makes the files; else existing ones are added to. */
-  target(layout: FileLayout, isNew: boolean, reserve: Reserve): FileTarget {
+  /** Where a fill of this body writes. */
+  target(layout: FileLayout, { isNew, reserve, pace }: TargetOptions): FileTarget {
     // Each time, because somebody may have deleted it; next to the body it costs nothing.
     this.#disk.makeFolder(join(this.#folder, shardName(layout.shard)));
-    return new FileTarget(layout, reserve, (chunk) => {
+    return new FileTarget(layout, { reserve, pace }, (chunk) => {
       const path = this.pathOf(layout, chunk);
       const exists = !isNew && this.#disk.exists(path);
       return this.#disk.open(path, exists ? "update" : "create");
@@ -285,10 +286,7 @@ export class BlockFiles {
 
   /** Reads of a body over its chunk files. */
   source(layout: FileLayout): FileTarget {
-    const refuse = (): never => {
-      throw new Error("a body opened for reading was written to");
-    };
-    return new FileTarget(layout, refuse, (chunk) =>
+    return new FileTarget(layout, undefined, (chunk) =>
       this.#disk.open(this.pathOf(layout, chunk), "read"),
     );
   }
@@ -329,47 +327,81 @@ export class BlockFiles {
   }
 }
 
-/** Accounts for bytes about to be written; rejects when there is no room for them. */
-export type Reserve = (sizeBytes: number) => void | Promise<void>;
+/**
+ * Accounts for bytes about to be written; undefined when there is room for them. Else a promise that
+ * rejects when there is none.
+ */
+export type Reserve = (sizeBytes: number) => Promise<void> | undefined;
+
+export interface WriteOptions {
+  readonly reserve: Reserve;
+  readonly pace: WritePace;
+}
+
+export interface TargetOptions extends WriteOptions {
+  /** Files are made; else existing ones are added to. */
+  readonly isNew: boolean;
+}
 
 /** Writes and reads a body at the offsets of the object, over its chunk files. */
 export class FileTarget implements BodyTarget {
   readonly layout: FileLayout;
-  readonly #reserve: Reserve;
+  /** Undefined: for reading only. */
+  readonly #options: WriteOptions | undefined;
   readonly #openChunk: (chunk: number) => DiskFile;
   readonly #files = new Map<number, DiskFile>();
 
-  constructor(layout: FileLayout, reserve: Reserve, openChunk: (chunk: number) => DiskFile) {
+  constructor(
+    layout: FileLayout,
+    options: WriteOptions | undefined,
+    openChunk: (chunk: number) => DiskFile,
+  ) {
     this.layout = layout;
-    this.#reserve = reserve;
+    this.#options = options;
     this.#openChunk = openChunk;
   }
 
-  async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
-    const { chunkBytes } = this.layout;
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> | undefined {
+    const options = this.#options;
+    if (options === undefined) throw new Error("a body opened for reading was written to");
     let sizeBytes = 0;
     for (const chunk of chunks) sizeBytes += chunk.length;
-    await this.#reserve(sizeBytes);
-    // One chunk file at a time; a write across their border is cut in two.
+    const end = position + sizeBytes;
+    const isInOne = this.#chunkAt(position) === this.#chunkAt(end - 1);
+    const write = () =>
+      isInOne
+        ? this.#writeWithin(options.pace, chunks, position)
+        : this.#writeAcross(options.pace, chunks, position);
+    const reserved = options.reserve(sizeBytes);
+    return reserved === undefined ? write() : reserved.then(write);
+  }
+
+  /** One chunk file at a time: a write across their border is cut in two. */
+  async #writeAcross(
+    pace: WritePace,
+    chunks: readonly Uint8Array[],
+    position: number,
+  ): Promise<void> {
+    const { chunkBytes } = this.layout;
     let at = position;
     let batch: Uint8Array[] = [];
     let batchStart = at;
     for (const whole of chunks) {
       let rest = whole;
       while (rest.length > 0) {
-        const fileEnd = (Math.floor(at / chunkBytes) + 1) * chunkBytes;
+        const fileEnd = (this.#chunkAt(at) + 1) * chunkBytes;
         const piece = rest.subarray(0, fileEnd - at);
         batch.push(piece);
         at += piece.length;
         rest = rest.subarray(piece.length);
         if (at === fileEnd) {
-          await this.#writeWithin(batch, batchStart);
+          await this.#writeWithin(pace, batch, batchStart);
           batch = [];
           batchStart = at;
         }
       }
     }
-    if (batch.length > 0) await this.#writeWithin(batch, batchStart);
+    if (batch.length > 0) await this.#writeWithin(pace, batch, batchStart);
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
@@ -377,7 +409,7 @@ export class FileTarget implements BodyTarget {
     let done = 0;
     while (done < target.length) {
       const at = position + done;
-      const chunk = Math.floor(at / chunkBytes);
+      const chunk = this.#chunkAt(at);
       const length = Math.min(target.length - done, (chunk + 1) * chunkBytes - at);
       const count = await this.#file(chunk).read(
         target.subarray(done, done + length),
@@ -394,9 +426,17 @@ export class FileTarget implements BodyTarget {
     this.#files.clear();
   }
 
-  #writeWithin(chunks: readonly Uint8Array[], position: number): Promise<void> {
-    const chunk = Math.floor(position / this.layout.chunkBytes);
-    return this.#file(chunk).write(chunks, position - chunk * this.layout.chunkBytes);
+  #writeWithin(
+    pace: WritePace,
+    chunks: readonly Uint8Array[],
+    position: number,
+  ): Promise<void> | undefined {
+    const chunk = this.#chunkAt(position);
+    return pace.write(this.#file(chunk), chunks, position - chunk * this.layout.chunkBytes);
+  }
+
+  #chunkAt(position: number): number {
+    return Math.floor(position / this.layout.chunkBytes);
   }
 
   #file(chunk: number): DiskFile {

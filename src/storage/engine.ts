@@ -70,6 +70,7 @@ import type {
   StoredBody,
   StoredObject,
 } from "./storage.ts";
+import { WritePace } from "./write-pace.ts";
 
 /** What happens in a store that an operator may want to know. */
 export type StorageEvent =
@@ -224,7 +225,8 @@ export class Engine implements DiskStorage {
       nextStamp,
       onFailure,
     });
-    const writer = new RecordWriter(this.#segments);
+    const pace = new WritePace(clock);
+    const writer = new RecordWriter(this.#segments, pace);
     const budget = new BackgroundBudget(clock, options.backgroundBytesPerSecond);
     this.#pins = new Pins({
       catalog: this.#catalog,
@@ -246,6 +248,7 @@ export class Engine implements DiskStorage {
       files: this.#files,
       units: this.#units,
       nextStamp,
+      sleep: (ms) => clock.sleep(ms),
       releaseRow: (row, entry) => this.#releaseRow(row, entry.identity),
       onStored: (sizeBytes) => {
         this.#storedBytes += sizeBytes;
@@ -311,6 +314,7 @@ export class Engine implements DiskStorage {
         quotas: this.#quotas,
         health: this.#health,
         memory: this.#fillMemory,
+        pace,
         fillsMax: options.fillsMax,
         blockThresholdBytes: options.blockThresholdBytes,
         chunkBytes: (blockBytes) => chunkBytesFor(capacityBytes, blockBytes),

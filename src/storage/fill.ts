@@ -21,7 +21,7 @@ import type { CommitOutcome, Fill } from "./storage.ts";
 export class FillMemory {
   readonly limitBytes: number;
   usedBytes = 0;
-  /** Of what went to the disk. */
+  /** Of what went to the disk, or into one piece. */
   readonly garbage = new BulkGarbage();
 
   constructor(limitBytes: number) {
@@ -35,7 +35,8 @@ export class FillMemory {
 
 /** Where the bytes of a large body go. Positions are offsets in the object. */
 export interface BodyTarget {
-  write(chunks: readonly Uint8Array[], position: number): Promise<void>;
+  /** Undefined when it is done, else a promise of it; throws or rejects when it cannot be. */
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> | undefined;
   read(target: Uint8Array, position: number): Promise<number>;
   /** Gives the open files back. */
   close(): void;
@@ -235,7 +236,10 @@ export class MemoryFill extends BaseFill {
   }
 
   protected override finish(isPublished: boolean): void {
-    for (const run of this.#runs) this.#memory.usedBytes -= run.sizeBytes;
+    for (const run of this.#runs) {
+      this.#memory.usedBytes -= run.sizeBytes;
+      this.#memory.garbage.passed(run.sizeBytes);
+    }
     this.#runs.length = 0;
     this.#owner.finished(this, isPublished);
   }
@@ -246,7 +250,7 @@ export class MemoryFill extends BaseFill {
 }
 
 /** Bytes are handed to the disk in pieces of at least this size. */
-const WRITE_BYTES = 512 * 1024;
+const WRITE_BYTES = 128 * 1024;
 /** `write` asks its caller to wait when more than this is queued for the disk. */
 const QUEUE_BYTES = 4 * 1024 * 1024;
 /** One `readBack` from disk returns at most this much. */
@@ -374,19 +378,41 @@ export class StreamFill extends BaseFill {
   }
 
   #write(): void {
-    if (this.#writing !== undefined || this.isBroken) return;
+    while (this.#writing === undefined && !this.isBroken) {
+      const run = this.#takeWaiting();
+      if (run === undefined) return;
+      this.#writing = run;
+      let written: Promise<void> | undefined;
+      try {
+        written = this.#options.target.write(run.chunks, run.start);
+      } catch (error) {
+        this.#couldNotWrite(run, error);
+        return;
+      }
+      if (written === undefined) this.#wrote(run);
+      else {
+        written.then(
+          () => {
+            this.#wrote(run);
+            this.#write();
+            this.#wakeAll();
+          },
+          (error: unknown) => this.#couldNotWrite(run, error),
+        );
+      }
+    }
+  }
+
+  /** The next bytes that are worth a write, taken out of those that wait for one. */
+  #takeWaiting(): Run | undefined {
     let index = this.#waiting.findIndex((run) => this.#isDraining || run.sizeBytes >= WRITE_BYTES);
     // Many short runs together must not hold their writers up for ever.
     if (index === -1 && this.#waitingBytes > QUEUE_BYTES / 2) index = 0;
     const run = this.#waiting[index];
-    if (run === undefined) return;
+    if (run === undefined) return undefined;
     this.#waiting.splice(index, 1);
     this.#waitingBytes -= run.sizeBytes;
-    this.#writing = run;
-    this.#options.target.write(run.chunks, run.start).then(
-      () => this.#wrote(run),
-      (error: unknown) => this.#couldNotWrite(run, error),
-    );
+    return run;
   }
 
   #wrote(run: Run): void {
@@ -394,8 +420,6 @@ export class StreamFill extends BaseFill {
     this.#options.memory.usedBytes -= run.sizeBytes;
     this.#options.memory.garbage.passed(run.sizeBytes);
     this.#writing = undefined;
-    this.#write();
-    this.#wakeAll();
   }
 
   #couldNotWrite(run: Run, error: unknown): void {
@@ -457,7 +481,12 @@ class BlockChecksums {
 
   #addToBlock(block: number, inBlock: number, bytes: Uint8Array): void {
     if (this.#scattered.has(block)) return;
-    const open = this.#open.get(block) ?? { crc: 0, bytes: 0 };
+    const begun = this.#open.get(block);
+    if (begun === undefined && bytes.length === this.#lengthOf(block)) {
+      this.complete.set(block, Bun.hash.crc32(bytes)); // all of it in one piece: the usual case
+      return;
+    }
+    const open = begun ?? { crc: 0, bytes: 0 };
     if (open.bytes !== inBlock) {
       this.#open.delete(block);
       this.#scattered.add(block);

@@ -14,7 +14,7 @@ import { identityOf, type Identity } from "./identity.ts";
 import type { OpenFiles } from "./open-files.ts";
 import { groupOf, type EvictionPolicy } from "./policy.ts";
 import type { Pins } from "./pins.ts";
-import { inlineBytes, type Publisher } from "./publisher.ts";
+import { inlineBytes, ROOM_PAUSE_MS, ROOM_TRIES, type Publisher } from "./publisher.ts";
 import type { Quotas } from "./quotas.ts";
 import { BLOCK_BYTES, recordBytes } from "./segment-format.ts";
 import { owned, SegmentPlace, type SegmentReader } from "./segment-reader.ts";
@@ -22,6 +22,7 @@ import { CacheFull, RecordTarget, smallRecord } from "./segment-writer.ts";
 import type { Segments } from "./segments.ts";
 import type { Space } from "./space.ts";
 import type { CommitOutcome, Fill, FillRefusal, FillRequest, ObjectMeta } from "./storage.ts";
+import type { WritePace } from "./write-pace.ts";
 
 export interface IntakeOptions {
   readonly entries: Entries;
@@ -38,6 +39,7 @@ export interface IntakeOptions {
   readonly quotas: Quotas;
   readonly health: DiskHealth;
   readonly memory: FillMemory;
+  readonly pace: WritePace;
   readonly fillsMax: number;
   /** Objects from this size on are held in blocks, whatever fits into a segment. */
   readonly blockThresholdBytes: number;
@@ -58,9 +60,6 @@ const FILE_ROOM_BYTES = 8 * 1024 * 1024;
 const FILE_ROUNDING_BYTES = 16 * 1024;
 /** An object larger than this share of the cap would throw out everything else. */
 const LARGEST_SHARE = 0.5;
-/** A write into the file tier waits for eviction this often, this long. */
-const ROOM_TRIES = 20;
-const ROOM_PAUSE_MS = 25;
 
 export class Intake {
   readonly #options: IntakeOptions;
@@ -193,8 +192,9 @@ export class Intake {
 
   #streamRecord(start: Start, head: Uint8Array): Fill {
     const { meta, identity, version } = start;
-    const { segments, openFiles, publisher, memory, health } = this.#options;
-    const target = new RecordTarget(segments, openFiles, head, meta.sizeBytes);
+    const { segments, openFiles, publisher, memory, pace, health } = this.#options;
+    const record = { head, bodyLength: meta.sizeBytes };
+    const target = new RecordTarget(segments, openFiles, pace, record);
     const unreserve = this.#reserve(start);
     let isHandedOver = false;
     const fill = new StreamFill(
@@ -279,14 +279,14 @@ export class Intake {
       fill: StreamFill,
     ) => CommitOutcome | Promise<CommitOutcome>,
   ): Fill {
-    const { files, space, quotas, memory, health, removeFiles } = this.#options;
+    const { files, space, quotas, memory, pace, health, removeFiles } = this.#options;
     const { layout } = body;
     const isNew = stored === undefined;
     let writtenBytes = 0;
     let roundingBytes = 0;
-    const reserve = async (sizeBytes: number): Promise<void> => {
+    const reserve = (sizeBytes: number): Promise<void> | undefined => {
       const addedBytes = sizeBytes + FILE_ROUNDING_BYTES - roundingBytes;
-      await this.#makeRoom(bucket, addedBytes, () => {
+      return this.#makeRoom(bucket, addedBytes, () => {
         quotas.reserve(bucket, sizeBytes + FILE_ROUNDING_BYTES - roundingBytes);
         roundingBytes = FILE_ROUNDING_BYTES;
         writtenBytes += sizeBytes;
@@ -298,7 +298,7 @@ export class Intake {
       sizeBytes: layout.sizeBytes,
       blockBytes: layout.blockBytes,
       mayHaveGaps: true,
-      target: files.target(layout, isNew, reserve),
+      target: files.target(layout, { isNew, reserve, pace }),
       memory,
       ...(stored === undefined ? {} : { stored }),
     };
@@ -327,15 +327,30 @@ export class Intake {
     return () => quotas.reserve(meta.id.bucket, -neededBytes);
   }
 
-  /** Waits a little for eviction; rejects with `CacheFull` when that does not help. */
-  async #makeRoom(bucket: string, sizeBytes: number, take: () => void): Promise<void> {
-    const { evictor, quotas } = this.#options;
-    for (let attempt = 0; attempt < ROOM_TRIES; attempt += 1) {
-      // Taken in the same turn: two fills that look one after the other must not see the same room.
-      if (evictor.hasRoom(sizeBytes) && quotas.hasRoom(bucket, sizeBytes)) return take();
+  /**
+   * Takes room: undefined when there was some. Else waits a little for eviction, and rejects with
+   * `CacheFull` when that does not help.
+   */
+  #makeRoom(bucket: string, sizeBytes: number, take: () => void): Promise<void> | undefined {
+    return this.#takeRoom(bucket, sizeBytes, take)
+      ? undefined
+      : this.#awaitRoom(bucket, sizeBytes, take);
+  }
+
+  async #awaitRoom(bucket: string, sizeBytes: number, take: () => void): Promise<void> {
+    for (let attempt = 1; attempt < ROOM_TRIES; attempt += 1) {
       await this.#sleep(ROOM_PAUSE_MS);
+      if (this.#takeRoom(bucket, sizeBytes, take)) return;
     }
     throw new CacheFull();
+  }
+
+  /** Taken in the same turn: two fills that look one after the other must not see the same room. */
+  #takeRoom(bucket: string, sizeBytes: number, take: () => void): boolean {
+    const { evictor, quotas } = this.#options;
+    if (!evictor.hasRoom(sizeBytes) || !quotas.hasRoom(bucket, sizeBytes)) return false;
+    take();
+    return true;
   }
 }
 

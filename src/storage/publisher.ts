@@ -30,6 +30,7 @@ export interface PublisherOptions {
   /** Whether a body of so many bytes on the volume is to be written as pinned. */
   readonly holds: (entry: Entry, diskBytes: number) => boolean;
   readonly nextStamp: () => number;
+  readonly sleep: (ms: number) => Promise<void>;
   /** Frees what a replaced row pointed at. */
   readonly releaseRow: (row: CatalogRow, entry: Entry) => void;
   /** A row was written whose body takes so many more bytes on the volume than before. */
@@ -37,6 +38,10 @@ export interface PublisherOptions {
   /** The disk failed. */
   readonly onFailure: (error: unknown) => void;
 }
+
+/** Bytes that find no room wait for eviction this often, this long. */
+export const ROOM_TRIES = 20;
+export const ROOM_PAUSE_MS = 25;
 
 export class Publisher {
   readonly #options: PublisherOptions;
@@ -57,8 +62,8 @@ export class Publisher {
 
   /** An entry whose record is in memory. Visible when this returns, and served from there. */
   publishRecord(entry: Entry, record: SmallRecord): Promise<CommitOutcome> {
-    const { entries, writer, onFailure } = this.#options;
-    const written = writer.append(record, false).then(
+    const { entries, onFailure } = this.#options;
+    const written = this.#append(record).then(
       (extent) => {
         if (entry.place instanceof SegmentPlace) entry.place.written(locationOf(extent));
         return extent;
@@ -80,6 +85,19 @@ export class Publisher {
     const { entries } = this.#options;
     const bodyReady = entries.bodyReadyOf(entry);
     return this.#record(entries.reveal(entry, bodyReady), undefined);
+  }
+
+  /** Waits a little for eviction; rejects with `CacheFull` when that does not help. */
+  async #append(record: SmallRecord): Promise<Extent> {
+    const { writer, sleep } = this.#options;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await writer.append(record, false);
+      } catch (error) {
+        if (!(error instanceof CacheFull) || attempt === ROOM_TRIES) throw error;
+      }
+      await sleep(ROOM_PAUSE_MS);
+    }
   }
 
   /** Writes the row of a revealed entry. `extent` is where its record is, if it made one. */

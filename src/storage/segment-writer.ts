@@ -18,6 +18,7 @@ import {
   type RecordHeader,
 } from "./segment-format.ts";
 import type { Extent, Segments } from "./segments.ts";
+import type { WritePace } from "./write-pace.ts";
 
 /** The cache has no room and nothing could be evicted in time: not a failure of the disk. */
 export class CacheFull extends Error {
@@ -62,10 +63,10 @@ function blockCrcsOf(body: Uint8Array): number[] {
   );
 }
 
-/** Writes up to this go through the calling thread: cheaper than the trip to another one. */
-const SYNC_BYTES = 32 * 1024;
-/** One write gathers at most this much. */
-const BATCH_BYTES = 1024 * 1024;
+/** Chunks up to this are put together: cheaper to copy than to write on their own. */
+const SMALL_CHUNK_BYTES = 16 * 1024;
+/** One write gathers about this much. */
+const BATCH_BYTES = 512 * 1024;
 
 interface Waiting {
   readonly record: SmallRecord;
@@ -77,11 +78,13 @@ interface Waiting {
 /** Gathers small records that are ready at about the same time into one write. */
 export class RecordWriter {
   readonly #segments: Segments;
+  readonly #pace: WritePace;
   #waiting: Waiting[] = [];
   #isWriting = false;
 
-  constructor(segments: Segments) {
+  constructor(segments: Segments, pace: WritePace) {
     this.#segments = segments;
+    this.#pace = pace;
   }
 
   /**
@@ -131,8 +134,7 @@ export class RecordWriter {
     const { segment, offset } = first.extent;
     try {
       if (segment.file === undefined) throw new Error("a sealed segment was written to");
-      if (sizeBytes <= SYNC_BYTES) segment.file.writeSync([Buffer.concat(chunks)], offset);
-      else await segment.file.write(chunks, offset);
+      await this.#pace.write(segment.file, withSmallJoined(chunks), offset);
     } catch (error) {
       for (const { waiting, extent } of batch) {
         this.#segments.settle(extent, undefined);
@@ -162,6 +164,26 @@ function follows(before: Extent, after: Extent): boolean {
   return before.segment === after.segment && before.offset + before.length === after.offset;
 }
 
+/** The same bytes with small chunks that follow each other in one. */
+function withSmallJoined(chunks: readonly Uint8Array[]): Uint8Array[] {
+  const joined: Uint8Array[] = [];
+  let small: Uint8Array[] = [];
+  const flush = (): void => {
+    const only = small[0];
+    if (only !== undefined) joined.push(small.length === 1 ? only : Buffer.concat(small));
+    small = [];
+  };
+  for (const chunk of chunks) {
+    if (chunk.length <= SMALL_CHUNK_BYTES) small.push(chunk);
+    else {
+      flush();
+      joined.push(chunk);
+    }
+  }
+  flush();
+  return joined;
+}
+
 const PADDING = new Uint8Array(ALIGN_BYTES);
 
 /** The bytes of a record, padding included, as they are written at its place. */
@@ -181,6 +203,7 @@ function recordChunks({ header, head, body }: SmallRecord, extent: Extent): Uint
 export class RecordTarget implements BodyTarget {
   readonly #segments: Segments;
   readonly #files: OpenFiles;
+  readonly #pace: WritePace;
   readonly #head: Uint8Array;
   readonly #bodyLength: number;
   #extent: Extent | undefined;
@@ -188,9 +211,15 @@ export class RecordTarget implements BodyTarget {
   #hasHeader = false;
   #reading: OpenFile | undefined;
 
-  constructor(segments: Segments, files: OpenFiles, head: Uint8Array, bodyLength: number) {
+  constructor(
+    segments: Segments,
+    files: OpenFiles,
+    pace: WritePace,
+    { head, bodyLength }: { readonly head: Uint8Array; readonly bodyLength: number },
+  ) {
     this.#segments = segments;
     this.#files = files;
+    this.#pace = pace;
     this.#head = head;
     this.#bodyLength = bodyLength;
   }
@@ -207,13 +236,14 @@ export class RecordTarget implements BodyTarget {
     else this.#segments.giveBack(this.#extent);
   }
 
-  async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> | undefined {
     this.#extent ??= this.#segments.allocate(
       recordBytes(this.#head.length, this.#bodyLength),
       false,
     );
     if (this.#extent === undefined) throw new CacheFull();
-    await fileOf(this.#extent).write(chunks, this.#bodyStart(this.#extent) + position);
+    const at = this.#bodyStart(this.#extent) + position;
+    return this.#pace.write(fileOf(this.#extent), chunks, at);
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
@@ -242,9 +272,10 @@ export class RecordTarget implements BodyTarget {
       headCrc: Bun.hash.crc32(this.#head),
     };
     const file = fileOf(extent);
-    await file.write([table], this.#bodyStart(extent) + this.#bodyLength);
+    await this.#pace.write(file, [table], this.#bodyStart(extent) + this.#bodyLength);
     this.#hasHeader = true;
-    await file.write([encodeHeader(header, extent.segment.nonce), this.#head], extent.offset);
+    const first = Buffer.concat([encodeHeader(header, extent.segment.nonce), this.#head]);
+    await this.#pace.write(file, [first], extent.offset);
     return header;
   }
 

@@ -6,12 +6,27 @@ const MIB = 1024 * 1024;
 /** Memory in which `usedMib` is in use and the rest waits to be collected. */
 function memoryOf(usedMib: number) {
   const memory = {
+    usedMib,
     heldMib: usedMib,
-    collections: 0,
+    /** Of what waits, not to be had by a young collection. */
+    oldMib: 0,
+    young: 0,
+    begun: 0,
+    full: 0,
+    isPrompt: true,
     heldBytes: () => memory.heldMib * MIB,
-    collect() {
-      memory.collections += 1;
-      memory.heldMib = usedMib;
+    collectYoung() {
+      memory.young += 1;
+      memory.heldMib = memory.usedMib + memory.oldMib;
+    },
+    beginAll() {
+      memory.begun += 1;
+      if (memory.isPrompt) memory.oldMib = 0;
+    },
+    collectAll() {
+      memory.full += 1;
+      memory.oldMib = 0;
+      memory.heldMib = memory.usedMib;
     },
   };
   return memory;
@@ -23,20 +38,39 @@ test("what passing bytes leave behind never grows beyond some steps", () => {
   for (let passedMib = 0; passedMib < 5000; passedMib += 1) {
     memory.heldMib += 1;
     garbage.passed(MIB);
-    expect(memory.heldMib).toBeLessThan(10 + 64 + 64);
+    expect(memory.heldMib).toBeLessThan(10 + 48 + 48);
   }
+  expect(memory).toMatchObject({ begun: 0, full: 0 });
 });
 
 test("nothing is collected when little lies around", () => {
   const memory = memoryOf(40);
   const garbage = new BulkGarbage(memory);
   for (let passedMib = 0; passedMib < 1000; passedMib += 1) garbage.passed(MIB);
-  expect(memory.collections).toBe(0);
+  expect(memory).toMatchObject({ young: 0, full: 0 });
 });
 
 test("what is in use is not collected again and again", () => {
   const memory = memoryOf(500);
   const garbage = new BulkGarbage(memory);
   for (let passedMib = 0; passedMib < 1000; passedMib += 1) garbage.passed(MIB);
-  expect(memory.collections).toBe(1);
+  expect(memory).toMatchObject({ young: 1, full: 1 });
+});
+
+test.each([
+  ["in the background", true, 64],
+  ["and waited for, when the background comes late", false, 192],
+] as const)("what young collections leave behind is collected %s", (_, isPrompt, boundMib) => {
+  const memory = memoryOf(10);
+  memory.isPrompt = isPrompt;
+  const garbage = new BulkGarbage(memory);
+  for (let passedMib = 0; passedMib < 5000; passedMib += 1) {
+    memory.heldMib += 1;
+    if (passedMib % 2 === 0) memory.oldMib += 1;
+    garbage.passed(MIB);
+    expect(memory.heldMib).toBeLessThan(10 + boundMib + 3 * 48);
+  }
+  expect(memory.begun).toBeGreaterThan(0);
+  expect(memory.full > 0).toBe(!isPrompt);
+  expect(memory.begun + memory.full).toBeLessThan(memory.young);
 });

@@ -1,0 +1,46 @@
+/**
+ * Goal: all flights together handle a bounded number of bytes per turn, in the order they came.
+ * Method: turns are called by hand.
+ */
+
+import { expect, test } from "bun:test";
+import { Traffic } from "../../../src/coalesce/traffic.ts";
+
+const KIB = 1024;
+
+test("a turn takes what fits, and the others take theirs in order", async () => {
+  const turns: (() => void)[] = [];
+  const traffic = new Traffic((run) => turns.push(run));
+  const done: number[] = [];
+  const enter = (name: number, sizeBytes: number): void => {
+    const turn = traffic.enter(sizeBytes);
+    if (turn === undefined) done.push(name);
+    else void turn.then(() => done.push(name));
+  };
+  for (let name = 0; name < 6; name += 1) enter(name, 256 * KIB);
+  expect(done).toEqual([0, 1]);
+  expect(turns).toHaveLength(1);
+  turns.shift()?.();
+  await Promise.resolve();
+  expect(done).toEqual([0, 1, 2, 3]);
+  // Whoever comes now waits behind those who were there before, small as it is.
+  enter(6, 1);
+  expect(done).toHaveLength(4);
+  turns.shift()?.();
+  await Promise.resolve();
+  expect(done).toEqual([0, 1, 2, 3, 4, 5]);
+  turns.shift()?.();
+  await Promise.resolve();
+  expect(done).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  turns.shift()?.();
+  expect(turns).toHaveLength(0);
+});
+
+test("what is larger than a turn has one to itself", () => {
+  const turns: (() => void)[] = [];
+  const traffic = new Traffic((run) => turns.push(run));
+  expect(traffic.enter(4096 * KIB)).toBeUndefined();
+  expect(traffic.enter(1)).toBeInstanceOf(Promise);
+  turns.shift()?.();
+  expect(traffic.enter(1)).toBeUndefined();
+});
