@@ -20,6 +20,7 @@ import type { Setting } from "./inbound.ts";
 import { clientGone, describeError, plainAddress } from "./options.ts";
 import { fileSource, readChunkNow, readWhole, wrongLength } from "./pump.ts";
 import { ZeroCopyBody } from "./zero-copy-body.ts";
+import type { HotBlobs } from "./zero-copy-blobs.ts";
 import type { ReplyBudget } from "./zero-copy-budget.ts";
 
 /**
@@ -52,10 +53,10 @@ export class ZeroCopyExchange extends ServerInbound {
   readonly #request: Request;
   readonly #server: Server<undefined>;
   readonly #setting: Setting;
-  readonly #budget: ReplyBudget;
+  readonly #memory: ReplyMemory;
 
-  constructor(request: Request, server: Server<undefined>, setting: Setting, budget: ReplyBudget) {
-    const fields = new Fields(Object.entries(request.headers.toJSON()).flat() as string[]);
+  constructor(request: Request, server: Server<undefined>, setting: Setting, memory: ReplyMemory) {
+    const fields = new Fields(rawHeadersOf(request));
     const remoteAddress = plainAddress(server.requestIP(request)?.address);
     super(
       { method: request.method, rawTarget: targetOf(request.url), fields, remoteAddress },
@@ -64,7 +65,7 @@ export class ZeroCopyExchange extends ServerInbound {
     this.#request = request;
     this.#server = server;
     this.#setting = setting;
-    this.#budget = budget;
+    this.#memory = memory;
     this.body = requestHasBody(fields)
       ? new ZeroCopyBody(request, fields, setting.clock, setting.limits.stallTimeoutMs)
       : null;
@@ -113,14 +114,14 @@ export class ZeroCopyExchange extends ServerInbound {
     const { body } = outgoing.reply;
     if (framing.body.kind === "empty") {
       outgoing.finish(0, true);
-      return new Response(null, init);
+      return responseOf(null, init);
     }
     switch (body.kind) {
       case "none":
         outgoing.finish(0, true);
-        return new Response(null, init);
+        return responseOf(null, init);
       case "bytes":
-        return this.#bytesResponse(outgoing, body.bytes, init);
+        return this.#bytesResponse(outgoing, body.bytes, init, isImmutable(body));
       case "file":
         return this.#fileResponse(outgoing, body.file, init);
       case "stream": {
@@ -158,8 +159,8 @@ export class ZeroCopyExchange extends ServerInbound {
         init,
       );
     }
-    if (fieldValue(init.headers.flat(), "content-disposition") === undefined) {
-      init.headers.push(["Content-Disposition", ""]);
+    if (fieldValue(init.headers, "content-disposition") === undefined) {
+      init.headers.push("Content-Disposition", "");
     }
     const { clock, limits } = this.#setting;
     // Bun opens its own descriptor through ours, after this handler returned.
@@ -167,8 +168,10 @@ export class ZeroCopyExchange extends ServerInbound {
     outgoing.finish(lengthBytes, true);
     this.#server.timeout(this.#request, secondsOf(limits.stallTimeoutMs));
     const end = offsetBytes + lengthBytes;
-    const type = fieldValue(init.headers.flat(), "content-type") ?? "application/octet-stream";
-    return new Response(Bun.file(pathOf(file)).slice(offsetBytes, end, type), init);
+    const type = fieldValue(init.headers, "content-type") ?? "application/octet-stream";
+    const body = Bun.file(pathOf(file)).slice(offsetBytes, end, type);
+    // All at once: what is appended to the headers of such a response doubles its Content-Type.
+    return new Response(body, { status: init.status, headers: pairsOf(init.headers) });
   }
 
   async #streamResponse(
@@ -183,7 +186,7 @@ export class ZeroCopyExchange extends ServerInbound {
         const bytes = await readExactly(source, lengthBytes);
         return this.#bytesResponse(outgoing, bytes, init);
       }
-      let mayCollect = lengthBytes < AWAITED_BYTES && this.#budget.tryCollect(lengthBytes);
+      let mayCollect = lengthBytes < AWAITED_BYTES && this.#memory.budget.tryCollect(lengthBytes);
       if (!mayCollect) {
         const file = await body.stored?.();
         if (file?.lengthBytes === lengthBytes) {
@@ -191,11 +194,11 @@ export class ZeroCopyExchange extends ServerInbound {
           return this.#fileResponse(outgoing, file, init);
         }
         file?.release();
-        mayCollect = this.#budget.tryCollect(lengthBytes);
+        mayCollect = this.#memory.budget.tryCollect(lengthBytes);
       }
       if (mayCollect) return this.#collectedResponse(outgoing, source, lengthBytes, init);
     }
-    return new Response(this.#bodyStream(outgoing, source, lengthBytes), init);
+    return responseOf(this.#bodyStream(outgoing, source, lengthBytes), init);
   }
 
   async #collectedResponse(
@@ -208,16 +211,25 @@ export class ZeroCopyExchange extends ServerInbound {
     try {
       bytes = await readExactly(source, lengthBytes);
     } catch (error) {
-      this.#budget.abandon(lengthBytes);
+      this.#memory.budget.abandon(lengthBytes);
       throw error;
     }
-    this.#budget.handOver(lengthBytes);
+    this.#memory.budget.handOver(lengthBytes);
     return this.#bytesResponse(outgoing, bytes, init);
   }
 
-  #bytesResponse(outgoing: OutgoingReply, bytes: Uint8Array, init: ReplyInit): Response {
+  /** `mayBeHot`: the bytes never change, and may come again. */
+  #bytesResponse(
+    outgoing: OutgoingReply,
+    bytes: Uint8Array,
+    init: ReplyInit,
+    mayBeHot = false,
+  ): Response {
+    const body = mayBeHot ? this.#memory.blobs.bodyOf(bytes) : bytes;
+    // The response has a copy of the bytes from here on, whatever becomes of them.
+    const response = responseOf(body, init);
     outgoing.finish(bytes.length, true);
-    return new Response(bytes as Uint8Array<ArrayBuffer>, init);
+    return response;
   }
 
   #bodyStream(
@@ -268,19 +280,15 @@ export class ZeroCopyExchange extends ServerInbound {
     );
   }
 
-  #headersOf(framing: Framing): [string, string][] {
-    const result: [string, string][] = [];
-    const { headers } = framing;
-    for (let at = 0; at + 1 < headers.length; at += 2) {
-      result.push([headers[at] ?? "", headers[at + 1] ?? ""]);
-    }
+  #headersOf({ headers }: Framing): string[] {
+    const result = [...headers];
     const { isDraining, limits } = this.#setting;
     const leavesBody = this.body?.isNearlyRead(limits.unreadBodyBytesMax) === false;
     const isLast = hasToken(this.fields.get("connection"), "close");
-    if (isDraining || leavesBody || isLast) result.push(["Connection", "close"]);
+    if (isDraining || leavesBody || isLast) result.push("Connection", "close");
     if (this.method === "HEAD" && fieldValue(headers, "date") === undefined) {
       // Bun dates every reply but those to HEAD.
-      result.push(["Date", new Date(this.#setting.clock.nowMs()).toUTCString()]);
+      result.push("Date", new Date(this.#setting.clock.nowMs()).toUTCString());
     }
     return result;
   }
@@ -296,7 +304,52 @@ type StreamBody = Extract<ReplyBody, { readonly kind: "stream" }>;
 
 interface ReplyInit {
   readonly status: number;
-  readonly headers: [string, string][];
+  /** `[name, value, …]` */
+  readonly headers: string[];
+}
+
+/** What the replies of one listener share. */
+export interface ReplyMemory {
+  readonly budget: ReplyBudget;
+  readonly blobs: HotBlobs;
+}
+
+/** Bytes that are somebody's to use again once the reply is out may not be remembered. */
+function isImmutable(body: object): boolean {
+  return !("release" in body) || body.release === undefined;
+}
+
+/**
+ * A response whose headers are filled in afterwards: nine fields given to the constructor, as pairs
+ * or by name, cost 1.7 µs, appended 1.1.
+ */
+function responseOf(
+  body: Uint8Array | Blob | ReadableStream<Uint8Array> | null,
+  { status, headers }: ReplyInit,
+): Response {
+  const content = body as Exclude<typeof body, Uint8Array> | Uint8Array<ArrayBuffer>;
+  const response = status === 200 ? new Response(content) : new Response(content, { status });
+  const fields = response.headers;
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    fields.append(headers[at] ?? "", headers[at + 1] ?? "");
+  }
+  return response;
+}
+
+function pairsOf(headers: readonly string[]): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    pairs.push([headers[at] ?? "", headers[at + 1] ?? ""]);
+  }
+  return pairs;
+}
+
+/** `[name, value, …]`; 0.4 µs, where flattened entries took 0.7. */
+function rawHeadersOf({ headers }: Request): string[] {
+  const byName = headers.toJSON();
+  const raw: string[] = [];
+  for (const name of Object.keys(byName)) raw.push(name, byName[name] as string);
+  return raw;
 }
 
 /** Everything of `source`, which must be exactly `lengthBytes`. */

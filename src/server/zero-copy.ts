@@ -23,14 +23,19 @@ import type { Server } from "bun";
 import type { Setting } from "./inbound.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "./options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "./options.ts";
+import { HotBlobs } from "./zero-copy-blobs.ts";
 import { ReplyBudget } from "./zero-copy-budget.ts";
 import { ZeroCopyExchange, secondsOf } from "./zero-copy-exchange.ts";
+import type { ReplyMemory } from "./zero-copy-exchange.ts";
+
+/** Copies of hot bodies beside those of the memory tier. */
+const HOT_BLOB_BYTES = 32 * 1024 * 1024;
 
 export class ZeroCopyListener implements Listener {
   readonly #setting: Setting;
   /** The one that accepts comes last; earlier ones finish what a TLS reload left them. */
   readonly #servers: Server<undefined>[] = [];
-  readonly #budget: ReplyBudget;
+  readonly #memory: ReplyMemory;
   /** Requests whose `Response` we have not made yet. */
   #unansweredCount = 0;
   #port: number;
@@ -38,10 +43,11 @@ export class ZeroCopyListener implements Listener {
   constructor(options: ListenerOptions) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#setting = { ...options, limits, isDraining: false };
-    this.#budget = new ReplyBudget(
+    const budget = new ReplyBudget(
       Math.max(limits.bufferedReplyBytes, limits.bufferedRepliesBytes),
       () => this.requestCount - this.#unansweredCount,
     );
+    this.#memory = { budget, blobs: new HotBlobs(HOT_BLOB_BYTES) };
     this.#port = options.port;
   }
 
@@ -143,7 +149,7 @@ export class ZeroCopyListener implements Listener {
 
   /** Rejects never and throws never. */
   #respond(request: Request, server: Server<undefined>): Response | Promise<Response> {
-    const exchange = new ZeroCopyExchange(request, server, this.#setting, this.#budget);
+    const exchange = new ZeroCopyExchange(request, server, this.#setting, this.#memory);
     try {
       const reply = this.#setting.handler(exchange);
       if (!(reply instanceof Promise)) return exchange.respond(reply);

@@ -184,3 +184,30 @@ test("a reply that was to be stored and is not is sent from its source", async (
   expect(Buffer.compare(response.body, bytes)).toBe(0);
   expect(counts.closed).toBe(1);
 });
+
+// Memory that may be used again changes under the same address; what is remembered must not be taken for it.
+test.each([
+  ["sent again and again", false],
+  ["in memory that is used again", true],
+])("a body %s arrives whole every time, with the headers of its reply", async (_why, isReused) => {
+  const bytes = new Uint8Array(100 * 1024);
+  let count = 0;
+  await using server = await serve(() => {
+    if (isReused) bytes.fill((count += 1));
+    const headers = ["Content-Type", "text/plain", "x-amz-meta-a", "1", "x-amz-meta-a", "2"];
+    const more = isReused ? { release: () => undefined } : {};
+    return { status: 200, headers, body: { kind: "bytes", bytes, ...more } };
+  });
+  for (let round = 0; round < 5; round += 1) {
+    const response = await get(server.port);
+    expect(response.framing).toBe("length");
+    expect(Buffer.compare(response.body, bytes)).toBe(0);
+    const own = new Headers();
+    for (let at = 0; at < response.headers.length; at += 2) {
+      own.append(response.headers[at] ?? "", response.headers[at + 1] ?? "");
+    }
+    expect(own.get("content-type")).toBe("text/plain");
+    expect(own.get("x-amz-meta-a")).toBe("1, 2");
+    expect(own.get("content-length")).toBe(String(bytes.length));
+  }
+});
