@@ -128,8 +128,9 @@ export const OPTIONS = {
     min: 0,
     env: "TAG_BUFFERED_REPLY_BYTES",
     help:
-      "Read port only: a reply that streams from upstream is collected up to this size to be sent " +
-      "with Content-Length; larger ones go out chunked.",
+      "Read port only: a reply that streams from upstream is held back up to this size to be sent " +
+      "with Content-Length, from its file once it is stored or from memory; larger ones go out " +
+      "chunked, and so do those that would make what is held in memory more than 64 MiB together.",
   }),
   "server.pprof_enabled": boolean({
     default: false,

@@ -118,7 +118,8 @@ export async function departOrRelay(
     start: departure.start,
     end: departure.end,
     source: answer.body,
-    fill,
+    // What is only stored in the parts somebody reads is not waited for.
+    fill: fill !== undefined && fetchesRest ? parts.landings.watch(flight, fill) : fill,
     missing: undefined,
     fetchesRest: fetchesRest && fill !== undefined,
     alignBytes: parts.blocks.alignBytes,
@@ -133,8 +134,13 @@ export async function departOrRelay(
   else if (mayBeJoined && parts.cache.isValid(permit)) flights.list(id, flight);
 
   if (form === "as-requested" && head.sizeBytes !== undefined) {
-    return parts.respond.fromFlight(state, head, head.sizeBytes, xCache, (range) =>
-      flight.reader(range),
+    return parts.respond.fromFlight(
+      state,
+      head,
+      head.sizeBytes,
+      xCache,
+      (range) => flight.reader(range),
+      () => parts.landings.file(flight),
     );
   }
   const range =
@@ -147,6 +153,7 @@ export async function departOrRelay(
       kind: "stream",
       source: flight.reader(range),
       lengthBytes: declaredLength(answer.headers),
+      stored: range === undefined ? () => parts.landings.file(flight) : undefined,
     },
     xCache,
   );
@@ -201,6 +208,7 @@ async function fromElsewhere(
       sizeBytes,
       xCache,
       (wanted) => source ?? running.reader(wanted),
+      () => parts.landings.file(running),
     );
   } catch {
     return undefined; // upstream's own answer is still there

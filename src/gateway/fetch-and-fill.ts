@@ -133,6 +133,7 @@ async function fromBegun(
     sizeBytes,
     xCache,
     (wanted) => source ?? flight.reader(wanted),
+    () => parts.landings.file(flight),
   );
 }
 

@@ -16,6 +16,7 @@ import { Completions } from "./completions.ts";
 import type { ExchangeState, ReadState, WriteState } from "./exchange-state.ts";
 import { forwardOther } from "./forward.ts";
 import { InflightLimit, type InflightSlot } from "./inflight-limit.ts";
+import { Landings } from "./landings.ts";
 import { Lessons } from "./lessons.ts";
 import type { GatewayOptions, Parts } from "./parts.ts";
 import { WarmCredit } from "./range-plan.ts";
@@ -34,12 +35,16 @@ export interface Gateway {
 const LESSONS_MAX = 10_000;
 
 export function createGateway(
-  parts: Omit<Parts, "lessons" | "respond" | "warmOnWrite" | "warmCredit" | "completions">,
+  parts: Omit<
+    Parts,
+    "landings" | "lessons" | "respond" | "warmOnWrite" | "warmCredit" | "completions"
+  >,
   options: GatewayOptions,
 ): Gateway {
   const inflight = new InflightLimit(options.inflightMax);
   const whole: Parts = {
     ...parts,
+    landings: new Landings(parts.cache),
     lessons: new Lessons(parts.clock, options.lessonTimeoutMs, LESSONS_MAX),
     respond: new Responder({ hostId: options.hostId }),
     warmCredit: new WarmCredit(),

@@ -7,6 +7,7 @@ import type { Coalescer } from "../coalesce/coalescer.ts";
 import type { UpstreamTransport } from "../upstream/transport.ts";
 import type { GatewayObserver } from "./accounting.ts";
 import type { Completions } from "./completions.ts";
+import type { Landings } from "./landings.ts";
 import type { Lessons } from "./lessons.ts";
 import type { WarmCredit } from "./range-plan.ts";
 import type { Responder } from "./respond.ts";
@@ -30,6 +31,7 @@ export interface Parts {
   readonly cache: Cache;
   readonly flights: Coalescer;
   readonly upstream: UpstreamTransport;
+  readonly landings: Landings;
   readonly lessons: Lessons;
   readonly respond: Responder;
   readonly observer: GatewayObserver;

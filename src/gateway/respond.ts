@@ -9,7 +9,7 @@ import { fieldsOf } from "../cache/cache.ts";
 import type { FlightHead, SharedAnswer } from "../coalesce/flight.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import { errorCode, type ErrorCode } from "../base/errors.ts";
-import { NO_BODY, type Reply, type ReplyBody } from "../http/exchange.ts";
+import { type FileSlice, NO_BODY, type Reply, type ReplyBody } from "../http/exchange.ts";
 import { Fields, type RawHeaders, withoutFields } from "../http/fields.ts";
 import { stripHopByHop } from "../http/hop-by-hop.ts";
 import { type ByteRange, formatUnsatisfiedRange } from "../http/range.ts";
@@ -76,21 +76,32 @@ export class Responder {
     return body instanceof Promise ? body.then(finish) : finish(body);
   }
 
-  /** Answers from a flight of known size; `open` starts the reader of the bytes wanted. */
+  /**
+   * Answers from a flight of known size; `open` starts the reader of the bytes wanted, `stored` waits
+   * for the file all of them will lie in.
+   */
   fromFlight(
     state: ReadState,
     head: FlightHead,
     sizeBytes: number,
     xCache: XCache,
     open: (range: ByteRange) => ByteSource,
+    stored?: () => Promise<FileSlice | undefined>,
   ): Reply {
     const source: Source = { ...head, sizeBytes, fields: new Fields(head.headers) };
     const chosen = this.#select(state, source);
     const range = bodyRange(chosen, sizeBytes);
+    const lengthBytes = range === undefined ? 0 : range.end - range.start;
     const body: ReplyBody =
       range === undefined || state.inbound.method === "HEAD"
         ? NO_BODY
-        : { kind: "stream", source: open(range), lengthBytes: range.end - range.start };
+        : {
+            kind: "stream",
+            source: open(range),
+            lengthBytes,
+            // Of an object that is read in parts the rest may never come.
+            stored: lengthBytes === sizeBytes ? stored : undefined,
+          };
     return this.#represent(state, source, chosen, xCache, "flight", [], body);
   }
 

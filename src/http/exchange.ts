@@ -49,6 +49,12 @@ export type ReplyBody =
       readonly kind: "stream";
       readonly source: ByteSource;
       readonly lengthBytes: number | undefined;
+      /**
+       * Waits until all of the body lies in a file, to be sent instead of `source`; undefined when it
+       * will not. For a listener that cannot declare the length of a stream. To be called before
+       * anything was read from `source`, which is closed afterwards as ever. Never rejects.
+       */
+      readonly stored?: (() => Promise<FileSlice | undefined>) | undefined;
     };
 
 export const NO_BODY: ReplyBody = { kind: "none" };

@@ -4,7 +4,7 @@
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
-import type { Inbound, Reply } from "../http/exchange.ts";
+import type { Inbound, Reply, ReplyBody } from "../http/exchange.ts";
 import type { Fields } from "../http/fields.ts";
 import { clientGone } from "./options.ts";
 import type { ListenerLimits, ListenerOptions } from "./options.ts";
@@ -72,11 +72,20 @@ export abstract class ServerInbound implements Inbound {
 /** A reply on its way out: its body is released once and its end is told once. */
 export class OutgoingReply {
   readonly reply: Reply;
+  #body: ReplyBody;
   #isReleased = false;
   #isFinished = false;
 
   constructor(reply: Reply) {
     this.reply = reply;
+    this.#body = reply.body;
+  }
+
+  /** Sends `body` in place of the one it had, which is released; not after `finish`. */
+  replaceBody(body: ReplyBody): void {
+    this.release();
+    this.#isReleased = false;
+    this.#body = body;
   }
 
   /** Nothing more is read from the body. */
@@ -88,7 +97,7 @@ export class OutgoingReply {
   detachBody(): () => void {
     if (this.#isReleased) return () => undefined;
     this.#isReleased = true;
-    const { body } = this.reply;
+    const body = this.#body;
     if (body.kind === "file") return () => body.file.release();
     if (body.kind === "stream") return () => body.source.close();
     return () => undefined;

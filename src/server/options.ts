@@ -36,6 +36,11 @@ export interface ListenerLimits {
   readonly fileGraceMs: number;
   /** Zero-copy only: a streamed reply up to here is held back so that its length is right. */
   readonly bufferedReplyBytes: number;
+  /**
+   * Zero-copy only: what all replies of `COUNTED_BYTES` (zero-copy-exchange.ts) or more that are held
+   * back may take together; beyond it they go out chunked. Never less than `bufferedReplyBytes`.
+   */
+  readonly bufferedRepliesBytes: number;
 }
 
 export const DEFAULT_LIMITS: ListenerLimits = {
@@ -48,6 +53,7 @@ export const DEFAULT_LIMITS: ListenerLimits = {
   pipelinedRequestsMax: 64,
   fileGraceMs: 1000,
   bufferedReplyBytes: 16 * 1024 * 1024,
+  bufferedRepliesBytes: 64 * 1024 * 1024,
 };
 
 /** Where a listener reports what no request can: the part of a log it needs. */

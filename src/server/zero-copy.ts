@@ -5,7 +5,8 @@
  * It keeps the contract of listener.ts with these differences, all of them Bun's (1.4.5) and all
  * pinned by test/contract/listener-zero-copy.test.ts:
  * 1. A streamed reply larger than `bufferedReplyBytes` goes out chunked, without `Content-Length`
- *    (Bun issue 10507). Smaller ones are held back until they are complete.
+ *    (Bun issue 10507). Smaller ones are held back until they are complete: as a file when the reply
+ *    offers one, else in memory, which is bounded (zero-copy-budget.ts); beyond that, chunked too.
  * 2. Targets are normalised (`..`, `%2e`, `\`), so keys with dot segments cannot be addressed.
  * 3. Header names and repeats are Bun's: request names arrive in lower case, repeats are joined
  *    by ", ", replies are spelled and ordered as Bun likes.
@@ -22,20 +23,31 @@ import type { Server } from "bun";
 import type { Setting } from "./inbound.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "./options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "./options.ts";
+import { HotBlobs } from "./zero-copy-blobs.ts";
+import { ReplyBudget } from "./zero-copy-budget.ts";
 import { ZeroCopyExchange, secondsOf } from "./zero-copy-exchange.ts";
+import type { ReplyMemory } from "./zero-copy-exchange.ts";
+
+/** Copies of hot bodies beside those of the memory tier. */
+const HOT_BLOB_BYTES = 32 * 1024 * 1024;
 
 export class ZeroCopyListener implements Listener {
   readonly #setting: Setting;
   /** The one that accepts comes last; earlier ones finish what a TLS reload left them. */
   readonly #servers: Server<undefined>[] = [];
+  readonly #memory: ReplyMemory;
+  /** Requests whose `Response` we have not made yet. */
+  #unansweredCount = 0;
   #port: number;
 
   constructor(options: ListenerOptions) {
-    this.#setting = {
-      ...options,
-      limits: { ...DEFAULT_LIMITS, ...options.limits },
-      isDraining: false,
-    };
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#setting = { ...options, limits, isDraining: false };
+    const budget = new ReplyBudget(
+      Math.max(limits.bufferedReplyBytes, limits.bufferedRepliesBytes),
+      () => this.requestCount - this.#unansweredCount,
+    );
+    this.#memory = { budget, blobs: new HotBlobs(HOT_BLOB_BYTES) };
     this.#port = options.port;
   }
 
@@ -124,7 +136,20 @@ export class ZeroCopyListener implements Listener {
   }
 
   #answer(request: Request, server: Server<undefined>): Response | Promise<Response> {
-    const exchange = new ZeroCopyExchange(request, server, this.#setting);
+    this.#unansweredCount += 1;
+    const response = this.#respond(request, server);
+    if (response instanceof Promise) {
+      return response.finally(() => {
+        this.#unansweredCount -= 1;
+      });
+    }
+    this.#unansweredCount -= 1;
+    return response;
+  }
+
+  /** Rejects never and throws never. */
+  #respond(request: Request, server: Server<undefined>): Response | Promise<Response> {
+    const exchange = new ZeroCopyExchange(request, server, this.#setting, this.#memory);
     try {
       const reply = this.#setting.handler(exchange);
       if (!(reply instanceof Promise)) return exchange.respond(reply);

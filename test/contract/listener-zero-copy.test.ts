@@ -1,10 +1,19 @@
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "bun:test";
 
+import { bytesSource } from "../../src/base/byte-source.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { NO_BODY } from "../../src/http/exchange.ts";
+import type { FileSlice, Handler, ReplyBody } from "../../src/http/exchange.ts";
+import type { ListenerLimits } from "../../src/server/listener.ts";
 import { ZeroCopyListener } from "../../src/server/zero-copy.ts";
 import { WireClient, requestText } from "../support/wire-client.ts";
+import type { WireResponse } from "../support/wire-client.ts";
 import { listenerContract } from "./listener.suite.ts";
+
+const MIB = 1024 * 1024;
 
 listenerContract({
   name: "zero-copy (Bun.serve)",
@@ -22,22 +31,183 @@ listenerContract({
   reloadsTls: true,
 });
 
-test("a request pipelined behind a slow answer ends the connection (difference 6)", async () => {
+async function serve(handler: Handler, limits: Partial<ListenerLimits> = {}) {
   const listener = new ZeroCopyListener({
     bindIp: "127.0.0.1",
     port: 0,
-    handler: async () => {
-      await systemClock.sleep(20);
-      return { status: 204, headers: [], body: NO_BODY };
-    },
+    handler,
     clock: systemClock,
     log: { warn: () => undefined, error: () => undefined },
     newRequestId: () => "id",
+    limits,
   });
   await listener.start();
-  await using client = await WireClient.connect(listener.port);
+  return {
+    port: listener.port,
+    [Symbol.asyncDispose]: () => listener.stop(),
+  };
+}
+
+async function get(port: number): Promise<WireResponse> {
+  await using client = await WireClient.connect(port);
+  await client.send(requestText("GET", "/b/k"));
+  return await client.response();
+}
+
+test("a request pipelined behind a slow answer ends the connection (difference 6)", async () => {
+  await using server = await serve(async () => {
+    await systemClock.sleep(20);
+    return { status: 204, headers: [], body: NO_BODY };
+  });
+  await using client = await WireClient.connect(server.port);
   await client.send(requestText("GET", "/1") + requestText("GET", "/2"));
   const received = await client.rest();
   expect(received.toString().split("HTTP/1.1").length - 1).toBeLessThan(2);
-  await listener.stop();
+});
+
+// Goal: what is held back to declare its length has one bound for all replies together.
+// Method: ten replies whose sources bring nothing before all ten were asked for; the bound has room for three.
+test("replies held in memory are bounded together, and those beyond go out chunked", async () => {
+  const readers = 10;
+  const bytes = new Uint8Array(2 * MIB).fill(7);
+  const lengthBytes = bytes.length;
+  let asked = 0;
+  let expected = readers;
+  let allAsked = Promise.withResolvers<void>();
+  await using server = await serve(
+    () => {
+      const inner = bytesSource(bytes);
+      let isFirst = true;
+      const source = {
+        async read() {
+          if (isFirst && (asked += 1) === expected) allAsked.resolve();
+          isFirst = false;
+          await allAsked.promise;
+          return inner.read();
+        },
+        close: () => inner.close(),
+      };
+      return { status: 200, headers: [], body: { kind: "stream", source, lengthBytes } };
+    },
+    { bufferedReplyBytes: 4 * MIB, bufferedRepliesBytes: 7 * MIB },
+  );
+  const responses = await Promise.all(Array.from({ length: readers }, () => get(server.port)));
+  expect(responses.map(({ framing }) => framing).toSorted()).toEqual([
+    ...Array.from({ length: readers - 3 }, () => "chunked" as const),
+    "length",
+    "length",
+    "length",
+  ]);
+  for (const { body, isTruncated } of responses) {
+    expect(isTruncated).toBe(false);
+    expect(Buffer.compare(body, bytes)).toBe(0);
+  }
+  // They are gone, so there is room again.
+  asked = 0;
+  expected = 3;
+  allAsked = Promise.withResolvers<void>();
+  const later = await Promise.all([get(server.port), get(server.port), get(server.port)]);
+  expect(later.map(({ framing }) => framing)).toEqual(["length", "length", "length"]);
+});
+
+test("a reply that broke while it was held back gives its room back", async () => {
+  let isBroken = true;
+  await using server = await serve(
+    () => {
+      const source = isBroken ? bytesSource(new Uint8Array(5)) : bytesSource(new Uint8Array(MIB));
+      return { status: 200, headers: [], body: { kind: "stream", source, lengthBytes: MIB } };
+    },
+    { bufferedReplyBytes: MIB, bufferedRepliesBytes: MIB },
+  );
+  for (let count = 0; count < 3; count += 1) expect((await get(server.port)).status).toBe(500);
+  isBroken = false;
+  expect((await get(server.port)).framing).toBe("length");
+});
+
+/** A stream of `bytes` that will also be a file, once `file` resolves; counts what was done to it. */
+function storedStream(bytes: Uint8Array, file: Promise<FileSlice | undefined>) {
+  const counts = { read: 0, closed: 0 };
+  const inner = bytesSource(bytes);
+  const body: ReplyBody = {
+    kind: "stream",
+    source: {
+      read() {
+        counts.read += 1;
+        return inner.read();
+      },
+      close() {
+        counts.closed += 1;
+      },
+    },
+    lengthBytes: bytes.length,
+    stored: () => file,
+  };
+  return { body, counts };
+}
+
+test("a reply that gets stored is sent from its file, unread, and both are released once", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tag-stored-"));
+  const bytes = Buffer.alloc(5 * MIB, "stored");
+  const path = join(folder, "body");
+  writeFileSync(path, Buffer.concat([Buffer.from("before"), bytes]));
+  const descriptor = openSync(path, "r");
+  let releaseCount = 0;
+  const released = Promise.withResolvers<void>();
+  const release = () => {
+    releaseCount += 1;
+    released.resolve();
+  };
+  const file = { descriptor, path, offsetBytes: 6, lengthBytes: bytes.length, release };
+  const { body, counts } = storedStream(bytes, Promise.resolve(file));
+  const finished = Promise.withResolvers<unknown>();
+  await using server = await serve(
+    () => ({ status: 200, headers: [], body, onFinish: (sent) => finished.resolve(sent) }),
+    { fileGraceMs: 0 },
+  );
+  const response = await get(server.port);
+  expect(response.framing).toBe("length");
+  expect(Buffer.compare(response.body, bytes)).toBe(0);
+  expect(await finished.promise).toEqual({ bytesSent: bytes.length, isComplete: true });
+  await released.promise;
+  expect(counts).toEqual({ read: 0, closed: 1 });
+  expect(releaseCount).toBe(1);
+  closeSync(descriptor);
+  rmSync(folder, { recursive: true });
+});
+
+test("a reply that was to be stored and is not is sent from its source", async () => {
+  const bytes = Buffer.alloc(5 * MIB, "passing");
+  const { body, counts } = storedStream(bytes, Promise.resolve(undefined));
+  await using server = await serve(() => ({ status: 200, headers: [], body }));
+  const response = await get(server.port);
+  expect(response.framing).toBe("length");
+  expect(Buffer.compare(response.body, bytes)).toBe(0);
+  expect(counts.closed).toBe(1);
+});
+
+// Memory that may be used again changes under the same address; what is remembered must not be taken for it.
+test.each([
+  ["sent again and again", false],
+  ["in memory that is used again", true],
+])("a body %s arrives whole every time, with the headers of its reply", async (_why, isReused) => {
+  const bytes = new Uint8Array(100 * 1024);
+  let count = 0;
+  await using server = await serve(() => {
+    if (isReused) bytes.fill((count += 1));
+    const headers = ["Content-Type", "text/plain", "x-amz-meta-a", "1", "x-amz-meta-a", "2"];
+    const more = isReused ? { release: () => undefined } : {};
+    return { status: 200, headers, body: { kind: "bytes", bytes, ...more } };
+  });
+  for (let round = 0; round < 5; round += 1) {
+    const response = await get(server.port);
+    expect(response.framing).toBe("length");
+    expect(Buffer.compare(response.body, bytes)).toBe(0);
+    const own = new Headers();
+    for (let at = 0; at < response.headers.length; at += 2) {
+      own.append(response.headers[at] ?? "", response.headers[at + 1] ?? "");
+    }
+    expect(own.get("content-type")).toBe("text/plain");
+    expect(own.get("x-amz-meta-a")).toBe("1, 2");
+    expect(own.get("content-length")).toBe(String(bytes.length));
+  }
 });

@@ -39,12 +39,13 @@ class Herd implements AsyncDisposable {
     this.#s3.putPattern("bucket", "object", this.pattern, SIZE_BYTES);
   }
 
-  static async open(): Promise<Herd> {
+  static async open(env: Readonly<Record<string, string>> = {}): Promise<Herd> {
     const upstream = await ScriptedUpstream.start();
     const gateway = await startProgram([process.execPath, MAIN, "serve"], {
       TAG_UPSTREAM_ENDPOINT: upstream.url.origin,
       AWS_ACCESS_KEY_ID: GATEWAY.accessKeyId,
       AWS_SECRET_ACCESS_KEY: GATEWAY.secretKey,
+      ...env,
     });
     return new Herd(upstream, gateway);
   }
@@ -56,9 +57,8 @@ class Herd implements AsyncDisposable {
     return { accessKeyId: name, secretAccessKey };
   }
 
-  /** One GET of the object on a connection of its own; true when every byte was right. */
-  read(pair: KeyPair): Promise<boolean> {
-    const { port } = this.gateway;
+  /** One GET of the object on a connection of its own; true when its length and every byte were right. */
+  read(pair: KeyPair, port = this.gateway.port): Promise<boolean> {
     const nowMs = systemClock.nowMs();
     const request = {
       method: "GET",
@@ -83,7 +83,10 @@ class Herd implements AsyncDisposable {
           head = Buffer.concat([head, received]);
           const end = head.indexOf("\r\n\r\n");
           if (end < 0) return;
-          if (!head.toString("latin1", 0, end).startsWith("HTTP/1.1 200")) return finish(false);
+          const headText = head.toString("latin1", 0, end);
+          if (!headText.startsWith("HTTP/1.1 200")) return finish(false);
+          if (!new RegExp(`^Content-Length: ${SIZE_BYTES}$`, "im").test(headText))
+            return finish(false);
           chunk = head.subarray(end + 4);
           offset = 0;
         }
@@ -154,4 +157,37 @@ describe(`${CLIENTS} clients on a cold object of ${SIZE_BYTES / MIB} MiB`, () =>
     },
     LIMIT_MS,
   );
+
+  test(
+    "on the read port: the same, and every reply has its length",
+    async () => {
+      const readPort = freePort();
+      await using herd = await Herd.open({
+        TAG_READ_PORT: String(readPort),
+        TAG_BUFFERED_REPLY_BYTES: String(SIZE_BYTES),
+      });
+      const pair = herd.worker("worker");
+      const whole = await Promise.all(
+        Array.from({ length: CLIENTS }, () => herd.read(pair, readPort)),
+      );
+      expect(whole.filter(Boolean)).toHaveLength(CLIENTS);
+      expect(herd.upstream.requestsFor("GET", TARGET)).toHaveLength(1);
+      if (process.platform === "linux") expect(herd.peakMib()).toBeLessThan(300);
+      await herd.becomesZero("tag_inflight_requests");
+      await herd.becomesZero("tag_active_broadcasts");
+    },
+    LIMIT_MS,
+  );
 });
+
+/** A port nobody listens on at the moment. */
+function freePort(): number {
+  const listener = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: { data: () => undefined },
+  });
+  const { port } = listener;
+  listener.stop(true);
+  return port;
+}
