@@ -13,6 +13,7 @@ import { constants as fsConstants } from "node:fs";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import { GatewayError } from "./errors.ts";
+import { readResident } from "./page-cache.ts";
 
 /** An open file. Positions and lengths are bytes. */
 export interface DiskFile {
@@ -24,6 +25,11 @@ export interface DiskFile {
   allocatedBytes(): number;
   /** Fills `target` from `position`; returns fewer bytes only at the end of the file. */
   readSync(target: Uint8Array, position: number): number;
+  /**
+   * `readSync` of what is in memory: fewer bytes, and none, also when the next one would have to
+   * come from the disk, when the system cannot tell, and when there is trouble.
+   */
+  readResident(target: Uint8Array, position: number): number;
   /** `readSync` without blocking the event loop. */
   read(target: Uint8Array, position: number): Promise<number>;
   /** Writes all chunks one after the other from `position`; rejects unless every byte was taken. */
@@ -173,6 +179,11 @@ class SystemFile implements DiskFile {
       }
       return done;
     });
+  }
+
+  readResident(target: Uint8Array, position: number): number {
+    this.#mustBeOpen();
+    return readResident(this.descriptor, target, 0, target.length, position);
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {

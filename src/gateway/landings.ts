@@ -56,6 +56,7 @@ export class Landings {
     const body = await this.#cache.read(object, { start: 0, end: object.sizeBytes });
     if (body?.kind === "file") return body.file;
     if (body?.kind === "stream") body.source.close();
+    if (body?.kind === "bytes") body.release?.();
     return undefined;
   }
 }

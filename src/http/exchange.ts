@@ -40,9 +40,19 @@ export interface FileSlice {
   release(): void;
 }
 
+/**
+ * Bytes in memory. With a `release` they are lent: they stay as they are until it was called, which
+ * the listener does exactly once, whatever happens; without one they never change.
+ */
+export interface LentBytes {
+  readonly kind: "bytes";
+  readonly bytes: Uint8Array;
+  readonly release?: (() => void) | undefined;
+}
+
 export type ReplyBody =
   | { readonly kind: "none" }
-  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | LentBytes
   | { readonly kind: "file"; readonly file: FileSlice }
   /** `lengthBytes` undefined: the length is not known, so the body goes out chunked. */
   | {

@@ -99,6 +99,7 @@ export class OutgoingReply {
     this.#isReleased = true;
     const body = this.#body;
     if (body.kind === "file") return () => body.file.release();
+    if (body.kind === "bytes") return () => body.release?.();
     if (body.kind === "stream") return () => body.source.close();
     return () => undefined;
   }

@@ -9,7 +9,7 @@ import { read } from "node:fs";
 import { GatewayError } from "../base/errors.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import type { FileSlice } from "../http/exchange.ts";
-import { readResident } from "./kernel-files.ts";
+import { readResident } from "../base/page-cache.ts";
 
 /** The connection as a place for body bytes. */
 export interface BodySink {

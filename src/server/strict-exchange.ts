@@ -135,9 +135,7 @@ export class StrictExchange extends ServerInbound implements BodySink {
       case "none":
         return this.#end();
       case "bytes":
-        if (body.bytes.length <= SINGLE_WRITE_BYTES) return this.#end(body.bytes);
-        await pumpBytes(body.bytes, this);
-        return this.#end();
+        return this.#sendBytes(body.release === undefined ? body.bytes : body.bytes.slice());
       case "file": {
         const first = readChunkNow(body.file, 0) ?? (await readChunk(body.file, 0));
         if (first.length === body.file.lengthBytes) return this.#end(first);
@@ -153,6 +151,13 @@ export class StrictExchange extends ServerInbound implements BodySink {
       default:
         return unreachable(body);
     }
+  }
+
+  /** node:http keeps what the client does not take yet, so these must not change. */
+  async #sendBytes(bytes: Uint8Array): Promise<void> {
+    if (bytes.length <= SINGLE_WRITE_BYTES) return this.#end(bytes);
+    await pumpBytes(bytes, this);
+    return this.#end();
   }
 
   #end(last?: Uint8Array): void {

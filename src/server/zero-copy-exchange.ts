@@ -121,7 +121,7 @@ export class ZeroCopyExchange extends ServerInbound {
         outgoing.finish(0, true);
         return responseOf(null, init);
       case "bytes":
-        return this.#bytesResponse(outgoing, body.bytes, init, isImmutable(body));
+        return this.#bytesResponse(outgoing, body.bytes, init, body.release === undefined);
       case "file":
         return this.#fileResponse(outgoing, body.file, init);
       case "stream": {
@@ -312,11 +312,6 @@ interface ReplyInit {
 export interface ReplyMemory {
   readonly budget: ReplyBudget;
   readonly blobs: HotBlobs;
-}
-
-/** Bytes that are somebody's to use again once the reply is out may not be remembered. */
-function isImmutable(body: object): boolean {
-  return !("release" in body) || body.release === undefined;
 }
 
 /**

@@ -6,6 +6,7 @@
  * blocks, so what a range costs is its own length plus at most two blocks.
  */
 
+import { BufferPool } from "../base/buffer-pool.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { FileSlice } from "../http/exchange.ts";
@@ -18,6 +19,8 @@ import type { StoredBody } from "./storage.ts";
 const SMALL_BYTES = 256 * 1024;
 /** Checks read this much at a time. */
 const CHECK_BYTES = 1024 * 1024;
+/** For what is only checked, by readers at the same time; beyond, memory is made for it. */
+const CHECK_BUFFERS_MAX = 8;
 
 /** The bytes, or why there are none. */
 export type FileRead = StoredBody | "missing" | "damaged" | Unreadable;
@@ -30,6 +33,7 @@ export interface Unreadable {
 
 export class FileReader {
   readonly #files: BlockFiles;
+  readonly #checking = new BufferPool(CHECK_BYTES, CHECK_BUFFERS_MAX);
 
   constructor(files: BlockFiles) {
     this.#files = files;
@@ -67,10 +71,14 @@ export class FileReader {
     const spanStart = first * blockBytes;
     const spanEnd = Math.min(sizeBytes, (last + 1) * blockBytes);
     const stepBytes = Math.max(CHECK_BYTES, blockBytes);
+    const isHandedOut = range.end - range.start <= SMALL_BYTES && spanEnd - spanStart <= stepBytes;
+    const mayBePooled = !isHandedOut && stepBytes <= CHECK_BYTES;
+    const pooled = mayBePooled ? this.#checking.take() : undefined;
     const target = this.#files.source(body.layout);
     try {
       for (let at = spanStart; at < spanEnd; at += stepBytes) {
-        const bytes = new Uint8Array(Math.min(stepBytes, spanEnd - at));
+        const stretchBytes = Math.min(stepBytes, spanEnd - at);
+        const bytes = pooled?.subarray(0, stretchBytes) ?? new Uint8Array(stretchBytes);
         if ((await target.read(bytes, at)) !== bytes.length) return "damaged";
         for (let offset = 0; offset < bytes.length; offset += blockBytes) {
           const block = (at + offset) / blockBytes;
@@ -79,8 +87,7 @@ export class FileReader {
           }
           body.markChecked(block);
         }
-        const isAll = bytes.length === spanEnd - spanStart;
-        if (isAll && range.end - range.start <= SMALL_BYTES) {
+        if (isHandedOut) {
           return {
             kind: "bytes",
             bytes: bytes.subarray(range.start - spanStart, range.end - spanStart),
@@ -92,6 +99,7 @@ export class FileReader {
       return { kind: "unreadable", error };
     } finally {
       target.close();
+      if (pooled !== undefined) this.#checking.give(pooled);
     }
   }
 

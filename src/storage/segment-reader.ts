@@ -1,15 +1,17 @@
 /**
  * Reads of records: finds the head of one, and hands out checked bytes of its body.
  *
- * Three ways, by size: small bodies are read whole and stay in the memory tier; larger ones
- * are handed out as slices of the segment, checked every time up to 1 MiB and block by block
- * on first touch above. (Bodies of more than one block are in the memory tier from their fill on,
- * or not at all.) What is only checked passes through buffers that are used again: a
- * data set larger than the memory tier would else leave a body of garbage per read, and did
- * so by the gigabyte.
+ * Four ways, by size: bodies of one block are read whole and stay in the memory tier; up to 256 KiB
+ * they are lent in the buffer they were checked in; larger ones are handed out as slices of the
+ * segment, checked every time up to 1 MiB and block by block on first touch above. (Bodies of more
+ * than one block are in the memory tier from their fill on, or not at all.)
+ *
+ * What is in the page cache is read at once, which takes a tenth of the way through the thread pool.
  */
 
+import { BufferPool } from "../base/buffer-pool.ts";
 import type { LruMap } from "../base/lru.ts";
+import { nextTurn } from "../base/next-turn.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { FileRead } from "./block-reader.ts";
 import { decodeHead } from "./head.ts";
@@ -75,8 +77,14 @@ export const MEMORY_ENTRY_BYTES = 700;
 const SYNC_BYTES = 64 * 1024;
 /** Bodies below this are checked on every read from disk; larger ones on first touch. */
 const ALWAYS_CHECKED_BYTES = 1024 * 1024;
-/** Buffers of that size for checking; when all are in use, one is made for the read. */
-const SPANS_MAX = 16;
+/** What was checked is lent up to this length; above, a slice of the file is less copying. */
+const LENT_BYTES_MAX = 256 * 1024;
+/** Slow clients hold what they are lent; when all of it is, slices go out instead. */
+const LENT_BUFFERS_MAX = 64;
+/** Longer stretches are checked in pieces of this length, each in a turn of its own. */
+const PIECE_BYTES = 1024 * 1024;
+/** For pieces that are checked at the same time; beyond, one is made for the read. */
+const PIECES_MAX = 8;
 /** The first read of a record hopes to get header, head and a small body at once. */
 const FIRST_READ_BYTES = 8 * 1024;
 
@@ -86,8 +94,8 @@ export class SegmentReader {
   /** Bodies larger than this do not go into the memory tier. */
   readonly #memoryBodyMax: number;
   readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
-  readonly #spareSpans: Uint8Array[] = [];
-  #spanCount = 0;
+  readonly #lent = new BufferPool(LENT_BYTES_MAX, LENT_BUFFERS_MAX);
+  readonly #pieces = new BufferPool(PIECE_BYTES, PIECES_MAX);
 
   constructor(files: OpenFiles, memory: MemoryTier, memoryBodyMax: number) {
     this.#files = files;
@@ -199,35 +207,69 @@ export class SegmentReader {
       if (header.bodyLength >= ALWAYS_CHECKED_BYTES && isChecked(place, range)) {
         return slice(open, bodyStart, range);
       }
-      return this.#check(open, place, bodyStart, range, crcs);
+      const first = Math.floor(range.start / BLOCK_BYTES) * BLOCK_BYTES;
+      const stop = Math.min(header.bodyLength, Math.ceil(range.end / BLOCK_BYTES) * BLOCK_BYTES);
+      const stretch = { start: first, end: stop };
+      const buffer = stop - first <= LENT_BYTES_MAX ? this.#lent.take() : undefined;
+      return buffer === undefined
+        ? this.#check(open, place, bodyStart, range, stretch, crcs)
+        : this.#lend(open, place, bodyStart, range, stretch, crcs, buffer);
     } catch (error) {
       open.release();
       return { kind: "unreadable", error };
     }
   }
 
+  /** Whole blocks around a range, read and checked in a buffer that is lent with them. Takes over `open`. */
+  #lend(
+    open: OpenFile,
+    place: SegmentPlace,
+    bodyStart: number,
+    range: ByteRange,
+    stretch: ByteRange,
+    crcs: Uint32Array,
+    buffer: Uint8Array,
+  ): FileRead | Promise<FileRead> {
+    const span = buffer.subarray(0, stretch.end - stretch.start);
+    const giveBack = (): void => this.#lent.give(buffer);
+    const judge = (count: number): FileRead => {
+      open.release();
+      if (count !== span.length || !isIntact(place, span, stretch.start, crcs)) {
+        giveBack();
+        return "damaged";
+      }
+      const body = span.subarray(range.start - stretch.start, range.end - stretch.start);
+      return { kind: "bytes", bytes: body, release: giveBack };
+    };
+    if (open.file.readResident(span, bodyStart + stretch.start) === span.length) {
+      return judge(span.length);
+    }
+    return open.file.read(span, bodyStart + stretch.start).then(judge, (error: unknown) => {
+      open.release();
+      giveBack();
+      return { kind: "unreadable", error };
+    });
+  }
+
+  /** Checks whole blocks around a range, then hands out the slice. Takes over `open`. */
   async #check(
     open: OpenFile,
     place: SegmentPlace,
     bodyStart: number,
     range: ByteRange,
+    stretch: ByteRange,
     crcs: Uint32Array,
   ): Promise<FileRead> {
-    const { header } = place;
-    const first = Math.floor(range.start / BLOCK_BYTES);
-    const start = first * BLOCK_BYTES;
-    const stop = Math.min(header.bodyLength, Math.ceil(range.end / BLOCK_BYTES) * BLOCK_BYTES);
-    const buffer = this.#takeSpan(stop - start);
+    const pooled = this.#pieces.take();
+    const buffer = pooled ?? new Uint8Array(Math.min(PIECE_BYTES, stretch.end - stretch.start));
     let isHandedOn = false;
     try {
-      const span = buffer.subarray(0, stop - start);
-      if ((await open.file.read(span, bodyStart + start)) !== span.length) return "damaged";
-      place.checked ??= new Uint8Array(blockCountOf(header.bodyLength));
-      for (let offset = 0; offset < span.length; offset += BLOCK_BYTES) {
-        const block = first + offset / BLOCK_BYTES;
-        const crc = Bun.hash.crc32(span.subarray(offset, offset + BLOCK_BYTES));
-        if (crc !== crcs[block]) return "damaged";
-        place.checked[block] = 1;
+      for (let at = stretch.start; at < stretch.end; at += PIECE_BYTES) {
+        if (at > stretch.start) await nextTurn();
+        const span = buffer.subarray(0, Math.min(PIECE_BYTES, stretch.end - at));
+        let count = open.file.readResident(span, bodyStart + at);
+        if (count < span.length) count = await open.file.read(span, bodyStart + at);
+        if (count !== span.length || !isIntact(place, span, at, crcs)) return "damaged";
       }
       const body = slice(open, bodyStart, range);
       isHandedOn = true;
@@ -236,23 +278,8 @@ export class SegmentReader {
       return { kind: "unreadable", error };
     } finally {
       if (!isHandedOn) open.release();
-      this.#giveSpan(buffer);
+      if (pooled !== undefined) this.#pieces.give(pooled);
     }
-  }
-
-  /** At least `sizeBytes` of memory with whatever it held before. */
-  #takeSpan(sizeBytes: number): Uint8Array {
-    if (sizeBytes > ALWAYS_CHECKED_BYTES) return new Uint8Array(sizeBytes);
-    const spare = this.#spareSpans.pop();
-    if (spare !== undefined) return spare;
-    if (this.#spanCount >= SPANS_MAX) return new Uint8Array(sizeBytes);
-    this.#spanCount += 1;
-    return new Uint8Array(ALWAYS_CHECKED_BYTES);
-  }
-
-  #giveSpan(span: Uint8Array): void {
-    const isReusable = span.length === ALWAYS_CHECKED_BYTES;
-    if (isReusable && this.#spareSpans.length < SPANS_MAX) this.#spareSpans.push(span);
   }
 
   /** The CRCs of the blocks, read once and checked themselves. */
@@ -282,6 +309,22 @@ function isChecked(place: SegmentPlace, range: ByteRange): boolean {
   const last = Math.floor((range.end - 1) / BLOCK_BYTES);
   for (let block = Math.floor(range.start / BLOCK_BYTES); block <= last; block += 1) {
     if (checked[block] !== 1) return false;
+  }
+  return true;
+}
+
+/** Compares whole blocks, the first of which begins at `start`, with their CRCs, and notes them. */
+function isIntact(
+  place: SegmentPlace,
+  span: Uint8Array,
+  start: number,
+  crcs: Uint32Array,
+): boolean {
+  place.checked ??= new Uint8Array(blockCountOf(place.header.bodyLength));
+  for (let offset = 0; offset < span.length; offset += BLOCK_BYTES) {
+    const block = (start + offset) / BLOCK_BYTES;
+    if (Bun.hash.crc32(span.subarray(offset, offset + BLOCK_BYTES)) !== crcs[block]) return false;
+    place.checked[block] = 1;
   }
   return true;
 }

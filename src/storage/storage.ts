@@ -9,7 +9,7 @@
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
-import type { FileSlice } from "../http/exchange.ts";
+import type { FileSlice, LentBytes } from "../http/exchange.ts";
 import type { RawHeaders } from "../http/fields.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";
@@ -44,7 +44,7 @@ export type Tier = "inline" | "segment" | "file";
 
 /** Body bytes ready to be sent: checked, and held until released. */
 export type StoredBody =
-  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | LentBytes
   | { readonly kind: "file"; readonly file: FileSlice }
   | { readonly kind: "stream"; readonly source: ByteSource };
 

@@ -93,6 +93,11 @@ class FaultyFile implements DiskFile {
     return this.#file.readSync(target, position);
   }
 
+  /** Nothing is in memory: what fails is the way to the disk. */
+  readResident(): number {
+    return 0;
+  }
+
   async read(target: Uint8Array, position: number): Promise<number> {
     this.#strike("read");
     return this.#file.read(target, position);

@@ -178,6 +178,11 @@ class MemFile implements DiskFile {
     return bytes.length;
   }
 
+  /** As if every third page were not in memory. */
+  readResident(target: Uint8Array, position: number): number {
+    return Math.floor(position / 4096) % 3 === 0 ? 0 : this.readSync(target, position);
+  }
+
   async read(target: Uint8Array, position: number): Promise<number> {
     await Promise.resolve();
     return this.readSync(target, position);

@@ -59,8 +59,12 @@ export function metaOf(
 export async function bytesOf(body: StoredBody | undefined): Promise<Uint8Array | undefined> {
   if (body === undefined) return undefined;
   switch (body.kind) {
-    case "bytes":
-      return body.bytes;
+    case "bytes": {
+      if (body.release === undefined) return body.bytes;
+      const bytes = body.bytes.slice();
+      body.release();
+      return bytes;
+    }
     case "stream":
       try {
         return await readAll(body.source, 2 ** 30);

@@ -6,6 +6,7 @@
 import { unreachable } from "../../base/assert.ts";
 import type { ByteSource } from "../../base/byte-source.ts";
 import { GatewayError } from "../../base/errors.ts";
+import { nextTurn } from "../../base/next-turn.ts";
 import type { Reply } from "../../http/exchange.ts";
 import { frameReply } from "../framing.ts";
 import type { Framing } from "../framing.ts";
@@ -15,7 +16,6 @@ import { describeError } from "../options.ts";
 import { pumpSource } from "../pump.ts";
 import { writeHead } from "./head-writer.ts";
 import type { RequestBody } from "./request-body.ts";
-import { nextTurn } from "./wire.ts";
 import type { Wire } from "./wire.ts";
 
 const NOTHING = new Uint8Array(0);

@@ -10,11 +10,12 @@
 
 import type { Socket, TCPSocketListener } from "bun";
 
+import { nextTurn } from "../../base/next-turn.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
 import { CHUNK_BYTES, readChunk } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
-import { readResident, sendResident } from "../kernel-files.ts";
+import { readResident, sendResident } from "../../base/page-cache.ts";
 
 /** Room for a header before the body bytes; a longer one is sent on its own. */
 const HEAD_BYTES_MAX = 32 * 1024;
@@ -235,11 +236,4 @@ export class Wire implements BodySink {
 /** bun-types does not know the property yet. */
 export function descriptorOf(socket: Socket<unknown> | TCPSocketListener): number {
   return (socket as unknown as { readonly fd: number }).fd;
-}
-
-/** After everything that is already due on the event loop. */
-export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "
 import { join } from "node:path";
 
 import { pumpFile, readWhole } from "../../../src/server/pump.ts";
-import { readResident, sendResident } from "../../../src/server/kernel-files.ts";
+import { readResident, sendResident } from "../../../src/base/page-cache.ts";
 import { makeCold } from "../../support/page-cache.ts";
 
 // tmpfs cannot tell what is resident, so the files are put where the sources are.
