@@ -15,6 +15,7 @@
 import { FFIType, dlopen, ptr } from "bun:ffi";
 
 const RWF_NOWAIT = 8;
+const POSIX_FADV_WILLNEED = 3;
 
 /** cachestat(2); numbers from 424 on are the same on every architecture. */
 const SYS_CACHESTAT = 451;
@@ -24,10 +25,17 @@ const PAGE_BYTES = 4096;
 
 interface KernelFiles {
   readonly read: typeof readResident;
-  readonly send: typeof sendResident;
+  readonly isResident: typeof isResident;
+  readonly prefetch: typeof prefetch;
+  readonly send: typeof sendFile;
 }
 
-const NONE: KernelFiles = { read: () => 0, send: () => 0 };
+const NONE: KernelFiles = {
+  read: () => 0,
+  isResident: () => undefined,
+  prefetch: () => undefined,
+  send: () => 0,
+};
 
 let loaded: KernelFiles | undefined;
 
@@ -48,11 +56,30 @@ export function readResident(
 }
 
 /**
- * Sends up to `count` bytes of the file at `fileOffset` to a socket that does not block. Returns how
- * many the socket took: 0 when it is full or gone, when not all of the range is resident, or when
- * the system cannot tell.
+ * Whether all `count` bytes of the file at `fileOffset` are in memory, or on their way there;
+ * undefined when the system cannot tell.
  */
-export function sendResident(
+export function isResident(
+  descriptor: number,
+  fileOffset: number,
+  count: number,
+): boolean | undefined {
+  loaded ??= load();
+  return loaded.isResident(descriptor, fileOffset, count);
+}
+
+/** Begins to read `count` bytes of the file at `fileOffset` into memory, and does not wait for them. */
+export function prefetch(descriptor: number, fileOffset: number, count: number): void {
+  loaded ??= load();
+  loaded.prefetch(descriptor, fileOffset, count);
+}
+
+/**
+ * Sends up to `count` bytes of the file at `fileOffset` to a socket that does not block; waits for the disk
+ * where they are not resident. Returns how many the socket took: 0 when it is full or gone, or when
+ * the system cannot.
+ */
+export function sendFile(
   socketDescriptor: number,
   descriptor: number,
   fileOffset: number,
@@ -75,6 +102,7 @@ function open(): KernelFiles {
   const { i32, ptr: pointer, i64_fast: i64 } = FFIType;
   const { symbols } = dlopen("libc.so.6", {
     preadv2: { args: [i32, pointer, i32, i64, i32], returns: i64 },
+    posix_fadvise: { args: [i32, i64, i64, i32], returns: i32 },
     sendfile: { args: [i32, i32, pointer, i64], returns: i64 },
     syscall: { args: [i64, i64, pointer, pointer, i64], returns: i64 },
   });
@@ -90,16 +118,6 @@ function open(): KernelFiles {
   const position = new BigInt64Array(1);
   const positionAddress = ptr(position);
 
-  const isResident = (descriptor: number, offset: number, count: number): boolean => {
-    range[0] = BigInt(offset);
-    range[1] = BigInt(count);
-    const result = symbols.syscall(SYS_CACHESTAT, descriptor, rangeAddress, figuresAddress, 0);
-    if (Number(result) !== 0) return false;
-    const first = Math.floor(offset / PAGE_BYTES);
-    const last = Math.floor((offset + count - 1) / PAGE_BYTES);
-    return Number(figures[0]) > last - first;
-  };
-
   return {
     read: (descriptor, target, targetOffset, count, fileOffset) => {
       iovec[0] = BigInt(ptr(target, targetOffset));
@@ -107,8 +125,19 @@ function open(): KernelFiles {
       const result = symbols.preadv2(descriptor, iovecAddress, 1, fileOffset, RWF_NOWAIT);
       return Math.max(0, Number(result));
     },
+    isResident: (descriptor, fileOffset, count) => {
+      range[0] = BigInt(fileOffset);
+      range[1] = BigInt(count);
+      const result = symbols.syscall(SYS_CACHESTAT, descriptor, rangeAddress, figuresAddress, 0);
+      if (Number(result) !== 0) return undefined;
+      const first = Math.floor(fileOffset / PAGE_BYTES);
+      const last = Math.floor((fileOffset + count - 1) / PAGE_BYTES);
+      return Number(figures[0]) > last - first;
+    },
+    prefetch: (descriptor, fileOffset, count) => {
+      symbols.posix_fadvise(descriptor, fileOffset, count, POSIX_FADV_WILLNEED);
+    },
     send: (socketDescriptor, descriptor, fileOffset, count) => {
-      if (!isResident(descriptor, fileOffset, count)) return 0;
       position[0] = BigInt(fileOffset);
       const result = symbols.sendfile(socketDescriptor, descriptor, positionAddress, count);
       return Math.max(0, Number(result));

@@ -346,7 +346,7 @@ export class Flight {
       const nowMs = this.#seams.clock.monotonicMs();
       if (leg.firstByteAtMs === undefined) leg.firstByteAtMs = nowMs;
       else leg.waitedMs += nowMs - askedAtMs;
-      const turn = this.#seams.traffic.enter(chunk.length);
+      const turn = this.#seams.traffic.turns.enter(chunk.length);
       if (turn !== undefined) await turn;
       await this.#take(leg, chunk);
     }

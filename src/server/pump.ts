@@ -143,6 +143,19 @@ export function readChunk(
   });
 }
 
+/** Resolves when the byte of a slice at `offset` was read by the thread pool: it is in memory then. */
+export function touchByte(file: FileSlice, offset: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const byte = new Uint8Array(1);
+    read(file.descriptor, byte, 0, 1, file.offsetBytes + offset, (error, readBytes) => {
+      if (error !== null) {
+        reject(new GatewayError("storage_io", `read of ${file.path} failed`, { cause: error }));
+      } else if (readBytes === 0) reject(endedEarly(file));
+      else resolve();
+    });
+  });
+}
+
 function endedEarly(file: FileSlice): GatewayError {
   return new GatewayError("corrupt_entry", `${file.path} ends inside an entry`);
 }

@@ -10,27 +10,35 @@
 
 import type { Socket, TCPSocketListener } from "bun";
 
-import { nextTurn } from "../../base/next-turn.ts";
+import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
-import { CHUNK_BYTES, readChunk } from "../pump.ts";
+import { CHUNK_BYTES, readChunk, touchByte } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
-import { readResident, sendResident } from "../../base/page-cache.ts";
+import { isResident, prefetch, readResident, sendFile } from "../../base/page-cache.ts";
 
 /** Room for a header before the body bytes; a longer one is sent on its own. */
 const HEAD_BYTES_MAX = 32 * 1024;
 
-/** What one connection may write before the others get a turn. */
+/** What goes out of files in one turn of the event loop, over all connections. */
 const TURN_BYTES = 1024 * 1024;
+
+/** One connection's helping of that. */
+const PIECE_BYTES = 512 * 1024;
 
 /** From here on a file is sent without copying; below, one write with the header is less work. */
 const SENDFILE_BYTES_MIN = 512 * 1024;
+
+/** Of a file that is not in memory so much is asked for at once. */
+const PREFETCH_BYTES = 2 * 1024 * 1024;
 
 /** Enough to find out that a socket is full. */
 const PROBE_BYTES = 16 * 1024;
 
 /** Room for the size line and the two line ends around a chunk. */
 const CHUNK_FRAME_BYTES = 20;
+
+const fileTurns = new TurnShare(TURN_BYTES);
 
 const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX + CHUNK_BYTES + CHUNK_FRAME_BYTES);
 
@@ -110,30 +118,36 @@ export class Wire implements BodySink {
   }
 
   /**
-   * A header and part of a file. Pages in memory are sent here and now, others are read by the
-   * thread pool first. What the kernel does not take is fetched again later, so a slow client holds
-   * no memory.
+   * A header and part of a file. Pages in memory are sent here and now, others are waited for.
+   * What the kernel does not take is fetched again later, so a slow client holds no memory.
    */
   async writeFile(head: string, file: FileSlice): Promise<void> {
     let headBytes = 0;
     if (head.length > HEAD_BYTES_MAX) await this.write(Buffer.from(head, "latin1"));
     else headBytes = scratch.write(head, 0, "latin1");
-    let turnBytes = 0;
+    let fetchedBytes = 0;
     for (let offset = 0; offset < file.lengthBytes;) {
-      if (turnBytes >= TURN_BYTES) {
-        await nextTurn();
-        turnBytes = 0;
-      }
       const missingBytes = file.lengthBytes - offset;
+      // The first piece comes with a header, which waits in a buffer that is everybody's.
+      const turn = headBytes > 0 ? undefined : fileTurns.enter(Math.min(PIECE_BYTES, missingBytes));
+      if (turn !== undefined) await turn;
       let count = Math.min(CHUNK_BYTES, missingBytes);
       if (headBytes === 0 && this.#isPlain && missingBytes >= SENDFILE_BYTES_MIN) {
-        const wantedBytes = Math.min(TURN_BYTES, missingBytes);
-        const sentBytes = this.#sendDirectly(file, offset, wantedBytes);
-        offset += sentBytes;
-        turnBytes += sentBytes;
-        if (sentBytes === wantedBytes) continue;
-        // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
-        if (sentBytes > 0) count = PROBE_BYTES;
+        const wantedBytes = Math.min(PIECE_BYTES, missingBytes);
+        const isThere = isResident(file.descriptor, file.offsetBytes + offset, wantedBytes);
+        if (isThere === false && fetchedBytes <= offset) {
+          await fetchPages(file, offset, wantedBytes);
+          fetchedBytes = offset + wantedBytes;
+          continue;
+        }
+        // What was fetched and is gone again is copied below, which can wait for the disk.
+        if (isThere === true) {
+          const sentBytes = this.#sendDirectly(file, offset, wantedBytes);
+          offset += sentBytes;
+          if (sentBytes === wantedBytes) continue;
+          // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
+          if (sentBytes > 0) count = PROBE_BYTES;
+        }
       }
       const from = file.offsetBytes + offset;
       const readBytes = readResident(file.descriptor, scratch, headBytes, count, from);
@@ -145,11 +159,9 @@ export class Wire implements BodySink {
       const totalBytes = headBytes + readBytes;
       const sentBytes = this.#hand(scratch, totalBytes);
       offset += Math.max(0, sentBytes - headBytes);
-      turnBytes += sentBytes;
       if (sentBytes < totalBytes) {
         // Of the file nothing is kept: it will be read again. The header is all there is.
         await this.#keep(Buffer.from(scratch.subarray(sentBytes, Math.max(sentBytes, headBytes))));
-        turnBytes = 0;
       }
       headBytes = 0;
     }
@@ -182,7 +194,7 @@ export class Wire implements BodySink {
     if (this.#isClosed) throw clientGone();
     const from = file.offsetBytes + offset;
     if (this.#unsent.length > 0) return 0;
-    const sentBytes = sendResident(descriptorOf(this.#socket), file.descriptor, from, count);
+    const sentBytes = sendFile(descriptorOf(this.#socket), file.descriptor, from, count);
     this.#acceptedBytes += sentBytes;
     return sentBytes;
   }
@@ -231,6 +243,16 @@ export class Wire implements BodySink {
     }
     return this.#room.promise;
   }
+}
+
+/**
+ * Waits until a stretch of a file is in memory, with what follows on its way. The kernel reads by itself;
+ * a thread that copied would take the processor from everybody else.
+ */
+function fetchPages(file: FileSlice, offset: number, count: number): Promise<void> {
+  const aheadBytes = Math.min(PREFETCH_BYTES, file.lengthBytes - offset);
+  prefetch(file.descriptor, file.offsetBytes + offset, aheadBytes);
+  return touchByte(file, offset + count - 1);
 }
 
 /** bun-types does not know the property yet. */

@@ -1,9 +1,17 @@
 import { afterAll, expect, test } from "bun:test";
-import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 
-import { pumpFile, readWhole } from "../../../src/server/pump.ts";
-import { readResident, sendResident } from "../../../src/base/page-cache.ts";
+import { pumpFile, readWhole, touchByte } from "../../../src/server/pump.ts";
+import { isResident, prefetch, readResident, sendFile } from "../../../src/base/page-cache.ts";
 import { makeCold } from "../../support/page-cache.ts";
 
 // tmpfs cannot tell what is resident, so the files are put where the sources are.
@@ -58,13 +66,27 @@ test("cold pages are not waited for, and the slower ways still read all of them"
   closeSync(descriptor);
 });
 
-test("only resident ranges are sent", () => {
-  const { descriptor } = openFile("send");
-  expect(sendResident(-1, descriptor, 0, SIZE)).toBe(0);
+test("what is resident is known, and brought in without waiting for it", async () => {
+  const { descriptor, path } = openFile("known");
+  expect(isResident(descriptor, 0, SIZE)).toBe(true);
+  expect(isResident(descriptor, 4095, 2)).toBe(true);
   makeCold(descriptor);
-  // A regular file would take the bytes (man 2 sendfile), so taking none shows the refusal.
-  const { descriptor: other } = openFile("target");
-  expect(sendResident(other, descriptor, 0, SIZE)).toBe(0);
+  expect(isResident(descriptor, 0, SIZE)).toBe(false);
+  prefetch(descriptor, 0, SIZE);
+  const file = { descriptor, path, offsetBytes: 0, lengthBytes: SIZE, release: () => undefined };
+  await touchByte(file, SIZE - 1);
+  expect(isResident(descriptor, 0, SIZE)).toBe(true);
+  closeSync(descriptor);
+  expect(isResident(descriptor, 0, SIZE)).toBeUndefined();
+  await expect(touchByte(file, 0)).rejects.toThrow();
+});
+
+test("a file goes to another descriptor, and nothing to a bad one", () => {
+  const { descriptor } = openFile("send");
+  expect(sendFile(-1, descriptor, 0, SIZE)).toBe(0);
+  const { descriptor: other, path } = openFile("target");
+  expect(sendFile(other, descriptor, 5, 100)).toBe(100);
+  expect(readFileSync(path).subarray(SIZE, SIZE + 100)).toEqual(content.subarray(5, 105));
   closeSync(descriptor);
   closeSync(other);
 });

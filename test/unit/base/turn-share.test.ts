@@ -1,19 +1,19 @@
 /**
- * Goal: all flights together handle a bounded number of bytes per turn, in the order they came.
+ * Goal: all together handle a bounded number of bytes per turn, in the order they came.
  * Method: turns are called by hand.
  */
 
 import { expect, test } from "bun:test";
-import { Traffic } from "../../../src/coalesce/traffic.ts";
+import { TurnShare } from "../../../src/base/turn-share.ts";
 
 const KIB = 1024;
 
 test("a turn takes what fits, and the others take theirs in order", async () => {
   const turns: (() => void)[] = [];
-  const traffic = new Traffic((run) => turns.push(run));
+  const share = new TurnShare(512 * KIB, (run) => turns.push(run));
   const done: number[] = [];
   const enter = (name: number, sizeBytes: number): void => {
-    const turn = traffic.enter(sizeBytes);
+    const turn = share.enter(sizeBytes);
     if (turn === undefined) done.push(name);
     else void turn.then(() => done.push(name));
   };
@@ -38,9 +38,9 @@ test("a turn takes what fits, and the others take theirs in order", async () => 
 
 test("what is larger than a turn has one to itself", () => {
   const turns: (() => void)[] = [];
-  const traffic = new Traffic((run) => turns.push(run));
-  expect(traffic.enter(4096 * KIB)).toBeUndefined();
-  expect(traffic.enter(1)).toBeInstanceOf(Promise);
+  const share = new TurnShare(512 * KIB, (run) => turns.push(run));
+  expect(share.enter(4096 * KIB)).toBeUndefined();
+  expect(share.enter(1)).toBeInstanceOf(Promise);
   turns.shift()?.();
-  expect(traffic.enter(1)).toBeUndefined();
+  expect(share.enter(1)).toBeUndefined();
 });
