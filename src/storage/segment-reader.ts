@@ -88,6 +88,19 @@ const PIECES_MAX = 8;
 /** The first read of a record hopes to get header, head and a small body at once. */
 const FIRST_READ_BYTES = 8 * 1024;
 
+/** Whole blocks of a body that have to be checked for the sake of a range in them. */
+interface Stretch {
+  readonly open: OpenFile;
+  readonly place: SegmentPlace;
+  /** Where the body begins in the file. */
+  readonly bodyStart: number;
+  readonly range: ByteRange;
+  /** Of the blocks, in the body. */
+  readonly start: number;
+  readonly end: number;
+  readonly crcs: Uint32Array;
+}
+
 export class SegmentReader {
   readonly #files: OpenFiles;
   readonly #memory: MemoryTier;
@@ -207,69 +220,52 @@ export class SegmentReader {
       if (header.bodyLength >= ALWAYS_CHECKED_BYTES && isChecked(place, range)) {
         return slice(open, bodyStart, range);
       }
-      const first = Math.floor(range.start / BLOCK_BYTES) * BLOCK_BYTES;
-      const stop = Math.min(header.bodyLength, Math.ceil(range.end / BLOCK_BYTES) * BLOCK_BYTES);
-      const stretch = { start: first, end: stop };
-      const buffer = stop - first <= LENT_BYTES_MAX ? this.#lent.take() : undefined;
-      return buffer === undefined
-        ? this.#check(open, place, bodyStart, range, stretch, crcs)
-        : this.#lend(open, place, bodyStart, range, stretch, crcs, buffer);
+      const start = Math.floor(range.start / BLOCK_BYTES) * BLOCK_BYTES;
+      const end = Math.min(header.bodyLength, Math.ceil(range.end / BLOCK_BYTES) * BLOCK_BYTES);
+      const buffer = end - start <= LENT_BYTES_MAX ? this.#lent.take() : undefined;
+      const stretch = { open, place, bodyStart, range, start, end, crcs };
+      return buffer === undefined ? this.#check(stretch) : this.#lend(stretch, buffer);
     } catch (error) {
       open.release();
       return { kind: "unreadable", error };
     }
   }
 
-  /** Whole blocks around a range, read and checked in a buffer that is lent with them. Takes over `open`. */
-  #lend(
-    open: OpenFile,
-    place: SegmentPlace,
-    bodyStart: number,
-    range: ByteRange,
-    stretch: ByteRange,
-    crcs: Uint32Array,
-    buffer: Uint8Array,
-  ): FileRead | Promise<FileRead> {
-    const span = buffer.subarray(0, stretch.end - stretch.start);
+  /** Reads and checks whole blocks in a buffer that is lent with them. Takes over `open`. */
+  #lend(stretch: Stretch, buffer: Uint8Array): FileRead | Promise<FileRead> {
+    const { open, bodyStart, range, start, end } = stretch;
+    const span = buffer.subarray(0, end - start);
     const giveBack = (): void => this.#lent.give(buffer);
     const judge = (count: number): FileRead => {
       open.release();
-      if (count !== span.length || !isIntact(place, span, stretch.start, crcs)) {
+      if (count !== span.length || !isIntact(stretch, span, start)) {
         giveBack();
         return "damaged";
       }
-      const body = span.subarray(range.start - stretch.start, range.end - stretch.start);
+      const body = span.subarray(range.start - start, range.end - start);
       return { kind: "bytes", bytes: body, release: giveBack };
     };
-    if (open.file.readResident(span, bodyStart + stretch.start) === span.length) {
-      return judge(span.length);
-    }
-    return open.file.read(span, bodyStart + stretch.start).then(judge, (error: unknown) => {
+    if (open.file.readResident(span, bodyStart + start) === span.length) return judge(span.length);
+    return open.file.read(span, bodyStart + start).then(judge, (error: unknown) => {
       open.release();
       giveBack();
       return { kind: "unreadable", error };
     });
   }
 
-  /** Checks whole blocks around a range, then hands out the slice. Takes over `open`. */
-  async #check(
-    open: OpenFile,
-    place: SegmentPlace,
-    bodyStart: number,
-    range: ByteRange,
-    stretch: ByteRange,
-    crcs: Uint32Array,
-  ): Promise<FileRead> {
+  /** Checks whole blocks, then hands out a slice of the range in them. Takes over `open`. */
+  async #check(stretch: Stretch): Promise<FileRead> {
+    const { open, bodyStart, range, start, end } = stretch;
     const pooled = this.#pieces.take();
-    const buffer = pooled ?? new Uint8Array(Math.min(PIECE_BYTES, stretch.end - stretch.start));
+    const buffer = pooled ?? new Uint8Array(Math.min(PIECE_BYTES, end - start));
     let isHandedOn = false;
     try {
-      for (let at = stretch.start; at < stretch.end; at += PIECE_BYTES) {
-        if (at > stretch.start) await nextTurn();
-        const span = buffer.subarray(0, Math.min(PIECE_BYTES, stretch.end - at));
+      for (let at = start; at < end; at += PIECE_BYTES) {
+        if (at > start) await nextTurn();
+        const span = buffer.subarray(0, Math.min(PIECE_BYTES, end - at));
         let count = open.file.readResident(span, bodyStart + at);
         if (count < span.length) count = await open.file.read(span, bodyStart + at);
-        if (count !== span.length || !isIntact(place, span, at, crcs)) return "damaged";
+        if (count !== span.length || !isIntact(stretch, span, at)) return "damaged";
       }
       const body = slice(open, bodyStart, range);
       isHandedOn = true;
@@ -313,16 +309,11 @@ function isChecked(place: SegmentPlace, range: ByteRange): boolean {
   return true;
 }
 
-/** Compares whole blocks, the first of which begins at `start`, with their CRCs, and notes them. */
-function isIntact(
-  place: SegmentPlace,
-  span: Uint8Array,
-  start: number,
-  crcs: Uint32Array,
-): boolean {
+/** Compares whole blocks of a stretch, the first of which begins at `at`, with their CRCs, and notes them. */
+function isIntact({ place, crcs }: Stretch, span: Uint8Array, at: number): boolean {
   place.checked ??= new Uint8Array(blockCountOf(place.header.bodyLength));
   for (let offset = 0; offset < span.length; offset += BLOCK_BYTES) {
-    const block = (start + offset) / BLOCK_BYTES;
+    const block = (at + offset) / BLOCK_BYTES;
     if (Bun.hash.crc32(span.subarray(offset, offset + BLOCK_BYTES)) !== crcs[block]) return false;
     place.checked[block] = 1;
   }
