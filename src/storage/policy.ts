@@ -8,7 +8,7 @@
  * `auto` knows that training reads whole datasets in epochs. On cyclic or shuffled
  * access, any policy that admits everything throws each object out just before it is
  * needed; keeping a fixed part of the dataset is optimal (hit ratio = cache / dataset).
- * Three ideas make that safe:
+ * Four ideas make that safe:
  *
  * - Bimodal insertion (Qureshi et al., ISCA 2007): once full, one miss in 32 is admitted.
  * - Dueling (same paper, with sampled shadow caches instead of leader sets): two miniature
