@@ -80,13 +80,13 @@ export async function upload(dataSet: DataSet, originPort: number): Promise<void
 
 function putter(port: number) {
   const host = `127.0.0.1:${port}`;
-  const signer = signerFor(CLIENT, CLIENT.region, Date.now());
   return async (rawTarget: string, body: string | Uint8Array<ArrayBuffer>, extra: string[]) => {
     const payloadHash = body === "" ? EMPTY_SHA256 : UNSIGNED_PAYLOAD;
+    const nowMs = Date.now(); // key and time of one day, also at midnight
     const raw = signRequest(
       { method: "PUT", rawTarget, headers: ["Host", host, ...extra], payloadHash },
-      signer,
-      Date.now(),
+      signerFor(CLIENT, CLIENT.region, nowMs),
+      nowMs,
     );
     const headers = new Headers();
     for (let at = 0; at + 1 < raw.length; at += 2) headers.set(raw[at] ?? "", raw[at + 1] ?? "");

@@ -36,11 +36,11 @@ async function digestOf(endpoint: Endpoint, rawTarget: string): Promise<string> 
   const host = `${endpoint.host}:${endpoint.port}`;
   const headers = new Headers();
   if (endpoint.isSigned) {
-    const signer = signerFor(CLIENT, CLIENT.region, Date.now());
+    const nowMs = Date.now();
     const raw = signRequest(
       { method: "GET", rawTarget, headers: ["Host", host], payloadHash: EMPTY_SHA256 },
-      signer,
-      Date.now(),
+      signerFor(CLIENT, CLIENT.region, nowMs),
+      nowMs,
     );
     for (let at = 0; at + 1 < raw.length; at += 2) headers.set(raw[at] ?? "", raw[at + 1] ?? "");
   }
