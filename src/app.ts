@@ -571,6 +571,7 @@ function createListeners(
       idleTimeoutMs: server.idleTimeoutMs,
       stallTimeoutMs: server.sendStallTimeoutMs,
       bufferedReplyBytes: server.bufferedReplyBytes,
+      bufferedRepliesBytes: server.bufferedRepliesBytes,
     },
   };
   const strict = createStrictListener({ ...options, engine: server.engine });
@@ -639,6 +640,9 @@ function showGauges(
     metrics.flightMemoryBytes.set(flights.heldBytes);
     metrics.activeConnections.set(
       listeners.reduce((sum, listener) => sum + (listener?.connectionCount ?? 0), 0),
+    );
+    metrics.replyMemoryBytes.set(
+      listeners.reduce((sum, listener) => sum + (listener?.replyMemoryBytes ?? 0), 0),
     );
     if (storage === undefined) return;
     showStoreFigures(metrics, storage.stats());

@@ -130,7 +130,15 @@ export const OPTIONS = {
     help:
       "Read port only: a reply that streams from upstream is held back up to this size to be sent " +
       "with Content-Length, from its file once it is stored or from memory; larger ones go out " +
-      "chunked, and so do those that would make what is held in memory more than 64 MiB together.",
+      "chunked.",
+  }),
+  "server.buffered_replies_bytes": size({
+    default: 64 * MIB,
+    min: 0,
+    env: "TAG_BUFFERED_REPLIES_BYTES",
+    help:
+      "Read port only: what such replies may take in memory together; those beyond go out chunked. " +
+      "One of server.buffered_reply_bytes always fits.",
   }),
   "server.pprof_enabled": boolean({
     default: false,

@@ -44,6 +44,7 @@ export interface DiskFigures {
   readonly quotas: readonly { readonly bytes: number; readonly quotaBytes: number }[];
   readonly openFiles: number;
   readonly fillMemoryBytes: number;
+  readonly readBufferBytes: number;
 }
 
 export function showDiskFigures(metrics: Metrics, figures: DiskFigures): void {
@@ -58,6 +59,7 @@ export function showDiskFigures(metrics: Metrics, figures: DiskFigures): void {
   );
   metrics.openFiles.set(figures.openFiles);
   metrics.fillMemoryBytes.set(figures.fillMemoryBytes);
+  metrics.readBufferBytes.set(figures.readBufferBytes);
 }
 
 /** How a read was answered, for `CacheOutcomes`. */

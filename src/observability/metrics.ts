@@ -422,6 +422,18 @@ export const METRIC_FAMILIES = [
     help: "Body bytes in memory that wait for the disk.",
   },
   {
+    name: "tag_read_buffer_bytes",
+    type: "gauge",
+    labels: [],
+    help: "Memory in which stored bodies are checked and lent to those who send them; bounded.",
+  },
+  {
+    name: "tag_reply_memory_bytes",
+    type: "gauge",
+    labels: [],
+    help: "Read port: bytes of replies that are held back, and of copies of hot bodies.",
+  },
+  {
     name: "tag_flight_listeners",
     type: "gauge",
     labels: [],

@@ -84,6 +84,8 @@ export interface Listener {
   readonly port: number;
   /** Open connections. */
   readonly connectionCount: number;
+  /** Bytes of replies that are held back, and of copies kept to be sent again. */
+  readonly replyMemoryBytes: number;
   /** Requests whose reply is not finished. */
   readonly requestCount: number;
   /** Binds the port. Rejects with `ListenError` when it cannot. */

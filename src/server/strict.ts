@@ -55,6 +55,11 @@ export class StrictListener implements Listener {
     return this.#connections.size;
   }
 
+  /** Nothing: what the kernel does not take is read again or held by its connection. */
+  get replyMemoryBytes(): number {
+    return 0;
+  }
+
   get requestCount(): number {
     return this.#requestCount;
   }

@@ -36,6 +36,11 @@ export class HotBlobs {
     this.#kept = new LruMap(limitBytes);
   }
 
+  /** Of all blobs together. */
+  get heldBytes(): number {
+    return this.#kept.weight;
+  }
+
   /** `bytes`, or the same bytes to be sent without a copy. They must never change. */
   bodyOf(bytes: Uint8Array): Uint8Array | Blob {
     const { byteLength, byteOffset, buffer } = bytes;

@@ -60,6 +60,10 @@ export class ZeroCopyListener implements Listener {
     return this.requestCount;
   }
 
+  get replyMemoryBytes(): number {
+    return this.#memory.budget.heldBytes + this.#memory.blobs.heldBytes;
+  }
+
   get requestCount(): number {
     return this.#servers.reduce((sum, server) => sum + server.pendingRequests, 0);
   }

@@ -39,6 +39,11 @@ export class FileReader {
     this.#files = files;
   }
 
+  /** Memory of all buffers, in use or not. */
+  get bufferBytes(): number {
+    return this.#checking.heldBytes;
+  }
+
   /**
    * The bytes `[start, end)` of a body, not empty. Synchronous when all of them were
    * checked before. Rejects never.

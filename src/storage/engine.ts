@@ -98,6 +98,8 @@ export interface StoreResources {
   readonly openFiles: number;
   /** Body bytes in memory that wait for the disk. */
   readonly fillMemoryBytes: number;
+  /** Memory in which bodies are checked and lent, in use or not. */
+  readonly readBufferBytes: number;
 }
 
 export interface EngineOptions {
@@ -466,7 +468,11 @@ export class Engine implements DiskStorage {
   }
 
   resources(): StoreResources {
-    return { openFiles: this.#openFiles.count, fillMemoryBytes: this.#fillMemory.usedBytes };
+    return {
+      openFiles: this.#openFiles.count,
+      fillMemoryBytes: this.#fillMemory.usedBytes,
+      readBufferBytes: this.#segmentReader.bufferBytes + this.#fileReader.bufferBytes,
+    };
   }
 
   async compact(signal: AbortSignal): Promise<CompactReport> {

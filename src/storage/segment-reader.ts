@@ -116,6 +116,11 @@ export class SegmentReader {
     this.#memoryBodyMax = memoryBodyMax;
   }
 
+  /** Memory of all buffers, in use or not. */
+  get bufferBytes(): number {
+    return this.#lent.heldBytes + this.#pieces.heldBytes;
+  }
+
   /**
    * The record at a location, when it is the one a row of `length` bytes promises; its head and
    * the place of its body. A small body comes along into the memory tier. Undefined when

@@ -44,6 +44,7 @@ async function serve(handler: Handler, limits: Partial<ListenerLimits> = {}) {
   await listener.start();
   return {
     port: listener.port,
+    memoryBytes: () => listener.replyMemoryBytes,
     [Symbol.asyncDispose]: () => listener.stop(),
   };
 }
@@ -210,4 +211,5 @@ test.each([
     expect(own.get("x-amz-meta-a")).toBe("1, 2");
     expect(own.get("content-length")).toBe(String(bytes.length));
   }
+  expect(server.memoryBytes()).toBe(isReused ? 0 : bytes.length);
 });

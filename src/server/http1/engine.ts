@@ -60,6 +60,11 @@ export class Http1Engine implements Listener {
     return this.#connections.size;
   }
 
+  /** Nothing: what the kernel does not take is read again or held by its connection. */
+  get replyMemoryBytes(): number {
+    return 0;
+  }
+
   get requestCount(): number {
     return this.#requestCount;
   }

@@ -36,6 +36,7 @@ test("what is lent stays as it is until it is released, and then the buffer is u
   first.release?.();
   const third = await lend(storage, other);
   expect(third.bytes.buffer).toBe(first.bytes.buffer);
+  expect(storage.resources().readBufferBytes).toBe(first.bytes.buffer.byteLength * 2);
   expect(third.bytes).toEqual(patternOf("other", SIZE));
   expect(second.bytes).toEqual(patternOf("other", SIZE).subarray(70_001));
 });
