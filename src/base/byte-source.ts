@@ -3,12 +3,18 @@
  * back-pressure: whoever does not read makes the sender wait.
  *
  * Chunks are immutable once handed out: several readers may hold the same one, so
- * nobody writes into a chunk and nobody recycles its memory.
+ * nobody writes into a chunk, and its memory goes to other bytes only when all of
+ * them said that they are done with it.
  */
 
 export interface ByteSource {
   /** The next non-empty chunk, or null at the end. Rejects when the body is broken. */
   read(): Promise<Uint8Array | null>;
+  /**
+   * Says once that nothing looks at a chunk of `read` any more, also after the end or `close`; its
+   * memory is free at once then, instead of after some collection. Whoever cannot be sure says nothing.
+   */
+  release?(chunk: Uint8Array): void;
   /** Gives the source up: frees what it holds, safe to call twice and after the end. */
   close(): void;
 }

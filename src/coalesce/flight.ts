@@ -129,6 +129,12 @@ const HANDED_BYTES_MIN = 32 * 1024;
 const HANDED_BYTES_OF_ALL = 8 * 1024 * 1024;
 const FAILED_LEGS_MAX = 3;
 const LONE_WINDOW_BYTES = 1024 * 1024;
+/**
+ * So long upstream waits for a lone reader that is about to take what is in memory. A client on the same
+ * network takes a window in a few milliseconds; without the wait it came to read more than half of an object
+ * back from disk. A slower one falls behind the window and holds nobody up.
+ */
+const KEEP_UP_MS = 25;
 
 export class Flight {
   readonly #seams: FlightSeams;
@@ -256,7 +262,7 @@ export class Flight {
         return null;
       }
       const handedBytes = Math.min(this.#handedBytesMax(), reader.end - reader.position);
-      const inMemory = this.#legs.bytesFrom(reader.position);
+      const inMemory = this.#legs.lend(reader.position);
       if (inMemory !== undefined) return inMemory.subarray(0, handedBytes);
       const fill = this.#departure?.fill;
       if (fill !== undefined && fill.readableFrom(reader.position) > 0) {
@@ -286,6 +292,11 @@ export class Flight {
   #handedBytesMax(): number {
     const share = Math.floor(HANDED_BYTES_OF_ALL / this.#readers.size);
     return Math.min(HANDED_BYTES_MAX, Math.max(HANDED_BYTES_MIN, share));
+  }
+
+  /** Called by a reader that does not look at bytes of `nextFor` any more. */
+  giveBack(lent: Uint8Array): void {
+    this.#legs.giveBack(lent);
   }
 
   /** Called by a reader that moved on or left. */
@@ -566,7 +577,7 @@ export class Flight {
     if (this.#sizeBytes !== undefined && at >= this.#sizeBytes) return true;
     if (this.#canFetchParts()) return true;
     if ((this.#departure?.fill?.readableFrom(at) ?? 0) > 0) return true;
-    return this.#legs.bytesFrom(at) !== undefined || this.#legs.approaching(at) !== undefined;
+    return this.#legs.holds(at) || this.#legs.approaching(at) !== undefined;
   }
 
   /** Waits until `leg` may take another chunk into memory. */
@@ -574,14 +585,22 @@ export class Flight {
     let blockedSinceMs: number | undefined;
     while (leg.isActive) {
       if (this.#hasRoom() || this.#isAwaited(leg)) return;
-      this.#evict();
-      if (this.#hasRoom()) return;
       const nowMs = this.#seams.clock.monotonicMs();
       blockedSinceMs ??= nowMs;
+      const keepUpMs = this.#feedsLoneReader(leg) ? KEEP_UP_MS - (nowMs - blockedSinceMs) : 0;
+      this.#evict(keepUpMs <= 0);
+      if (this.#hasRoom()) return;
       const leftMs = this.#seams.limits.slowConsumerMs - (nowMs - blockedSinceMs);
       const isOver = leftMs <= 0 && this.#someoneStarves() && this.#cutSlowest();
-      if (!isOver) await this.#changedOr(Math.max(leftMs, 100));
+      if (!isOver) await this.#changedOr(keepUpMs > 0 ? keepUpMs : Math.max(leftMs, 100));
     }
+  }
+
+  /** Whether the only reader there is takes its bytes out of the window of this leg. */
+  #feedsLoneReader(leg: Leg): boolean {
+    const [reader] = this.#readers;
+    if (reader === undefined || this.#readers.size > 1) return false;
+    return leg.windowStart <= reader.position && reader.position <= leg.position;
   }
 
   #hasRoom(): boolean {
@@ -593,15 +612,21 @@ export class Flight {
     return memory.mayGrow(this.#legs.heldBytes, windowBytes);
   }
 
-  /** Drops the oldest chunks that are on disk, or that no reader needs any more. */
-  #evict(): void {
+  /** Drops the oldest chunks that no reader needs any more; with `mayBeNeeded` those on disk too. */
+  #evict(mayBeNeeded: boolean): void {
     const fill = this.#departure?.fill;
     const isOnDisk = ({ start, end }: Interval) =>
       fill !== undefined && fill.readableFrom(start) >= end - start;
     this.#legs.dropOldest(
       () => this.#hasRoom(),
-      (chunk) => isOnDisk(chunk) || !this.#isNeeded(chunk),
+      (chunk) => (mayBeNeeded && isOnDisk(chunk)) || !this.#isNeeded(chunk),
+      (chunk) => this.#isSpare(chunk),
     );
+  }
+
+  /** Whether nobody but readers uses the memory of a chunk. */
+  #isSpare({ start, end }: Interval): boolean {
+    return this.#departure?.fill?.isDoneWith(start, end) ?? true;
   }
 
   #isNeeded(chunk: Interval): boolean {
@@ -665,7 +690,7 @@ export class Flight {
   #releaseWhenDone(): void {
     if (!this.#isSettled || this.#readers.size > 0 || this.#isReleased) return;
     this.#isReleased = true;
-    this.#legs.clear();
+    this.#legs.clear((chunk) => this.#isSpare(chunk));
     this.#sharedReads?.close();
     this.#departure?.fill?.release();
   }
@@ -727,6 +752,10 @@ export class FlightReader implements ByteSource {
     this.position += bytes.length;
     this.#flight.noteReader(this, false);
     return bytes;
+  }
+
+  release(chunk: Uint8Array): void {
+    this.#flight.giveBack(chunk);
   }
 
   close(): void {

@@ -21,8 +21,7 @@ export class Leg {
   /** Monotonic time of the first byte, for the rate. */
   firstByteAtMs: number | undefined;
 
-  readonly #chunks: Uint8Array[] = [];
-  readonly #offsets: number[] = [];
+  readonly #chunks: HeldChunk[] = [];
 
   constructor(start: number, end: number, source: ByteSource) {
     this.start = start;
@@ -33,49 +32,74 @@ export class Leg {
 
   /** Start of the oldest chunk in memory; `position` when there is none. */
   get windowStart(): number {
-    return this.#offsets[0] ?? this.position;
+    return this.#chunks[0]?.start ?? this.position;
   }
 
-  push(chunk: Uint8Array): void {
-    this.#offsets.push(this.position);
-    this.#chunks.push(chunk);
-    this.position += chunk.length;
+  push(bytes: Uint8Array): void {
+    this.#chunks.push(new HeldChunk(this.position, bytes, this.source));
+    this.position += bytes.length;
   }
 
-  /** The bytes in memory from `at` on, up to the end of their chunk; undefined when not here. */
-  bytesFrom(at: number): Uint8Array | undefined {
+  /** The chunk in memory with the byte at `at`; undefined when it is not here. */
+  chunkAt(at: number): HeldChunk | undefined {
     if (at < this.windowStart || at >= this.position) return undefined;
     let low = 0;
-    let high = this.#offsets.length - 1;
+    let high = this.#chunks.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
-      if ((this.#offsets[middle] ?? 0) <= at) low = middle;
+      if ((this.#chunks[middle]?.start ?? 0) <= at) low = middle;
       else high = middle - 1;
     }
-    const chunk = this.#chunks[low];
-    const offset = this.#offsets[low];
-    return chunk === undefined || offset === undefined ? undefined : chunk.subarray(at - offset);
+    return this.#chunks[low];
   }
 
-  /** The oldest chunk's interval, or undefined when nothing is in memory. */
-  oldest(): { start: number; end: number } | undefined {
-    const start = this.#offsets[0];
-    const chunk = this.#chunks[0];
-    return start === undefined || chunk === undefined
-      ? undefined
-      : { start, end: start + chunk.length };
+  /** The oldest chunk in memory. */
+  get oldest(): HeldChunk | undefined {
+    return this.#chunks[0];
   }
 
-  /** Forgets the oldest chunk; answers its size in bytes. */
-  dropOldest(): number {
-    this.#offsets.shift();
-    return this.#chunks.shift()?.length ?? 0;
+  /** Forgets the oldest chunk, and answers it. */
+  dropOldest(): HeldChunk | undefined {
+    return this.#chunks.shift();
+  }
+}
+
+/** A chunk in the window of a leg, and who looks at its memory. */
+export class HeldChunk {
+  readonly start: number;
+  /** One past its last byte. */
+  readonly end: number;
+  readonly bytes: Uint8Array;
+  readonly #source: ByteSource;
+  #lentCount = 0;
+  #isSpare = false;
+
+  constructor(start: number, bytes: Uint8Array, source: ByteSource) {
+    this.start = start;
+    this.end = start + bytes.length;
+    this.bytes = bytes;
+    this.#source = source;
   }
 
-  /** Forgets every chunk; answers their size in bytes. */
-  dropAll(): number {
-    let sizeBytes = 0;
-    while (this.#chunks.length > 0) sizeBytes += this.dropOldest();
-    return sizeBytes;
+  /** The bytes from `at` on for one reader, who may give them back. */
+  lend(at: number): Uint8Array {
+    this.#lentCount += 1;
+    return this.bytes.subarray(at - this.start);
+  }
+
+  /** A reader does not look at what it was lent any more. */
+  giveBack(): void {
+    this.#lentCount -= 1;
+    this.#release();
+  }
+
+  /** It will be lent to nobody any more, and nobody uses its memory but those who were lent it. */
+  spare(): void {
+    this.#isSpare = true;
+    this.#release();
+  }
+
+  #release(): void {
+    if (this.#isSpare && this.#lentCount === 0) this.#source.release?.(this.bytes);
   }
 }

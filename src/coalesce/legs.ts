@@ -6,12 +6,19 @@
 
 import { type Interval, IntervalSet } from "../base/interval-set.ts";
 import type { FlightMemory } from "./flight-memory.ts";
-import type { Leg } from "./leg.ts";
+import type { HeldChunk, Leg } from "./leg.ts";
+
+/** So many dropped chunks are watched; what a disk that hangs has not written is left to the collector. */
+const LEAVING_MAX = 16;
 
 export class Legs {
   readonly #memory: FlightMemory;
   readonly #received = new IntervalSet();
+  /** Chunks that readers were lent, by their memory. Who never gives one back does not keep it here. */
+  readonly #lent = new WeakMap<ArrayBufferLike, HeldChunk>();
   #legs: Leg[] = [];
+  /** Dropped, but still used by others than readers: the disk may be behind. Oldest first. */
+  #leaving: HeldChunk[] = [];
   #heldBytes = 0;
   #skippedBytes = 0;
 
@@ -73,18 +80,32 @@ export class Legs {
 
   /** Moves a leg past bytes that are here already; nothing before them stays in its window. */
   skip(leg: Leg, count: number): void {
-    this.#hold(-leg.dropAll());
+    while (leg.oldest !== undefined) this.#dropOldest(leg);
     leg.position += count;
     this.#skippedBytes += count;
   }
 
-  /** The bytes in memory from `at` on, up to the end of their chunk; undefined when not here. */
-  bytesFrom(at: number): Uint8Array | undefined {
-    for (const leg of this.#legs) {
-      const bytes = leg.bytesFrom(at);
-      if (bytes !== undefined) return bytes;
-    }
-    return undefined;
+  /** Whether the byte at `at` is in memory. */
+  holds(at: number): boolean {
+    return this.#chunkAt(at) !== undefined;
+  }
+
+  /**
+   * The bytes in memory from `at` on, up to the end of their chunk, for one reader; undefined when
+   * they are not here.
+   */
+  lend(at: number): Uint8Array | undefined {
+    const chunk = this.#chunkAt(at);
+    if (chunk === undefined) return undefined;
+    const { bytes } = chunk;
+    // Memory that several chunks share is nobody's to give back.
+    if (bytes.length === bytes.buffer.byteLength) this.#lent.set(bytes.buffer, chunk);
+    return chunk.lend(at);
+  }
+
+  /** A reader does not look at what it was lent any more; says so once. */
+  giveBack(lent: Uint8Array): void {
+    this.#lent.get(lent.buffer)?.giveBack();
   }
 
   /** A leg on its way to `at`. */
@@ -129,23 +150,62 @@ export class Legs {
   /**
    * Drops chunks until `isEnough`, each leg's oldest first and none that `mayDrop` wants kept (then
    * those behind it stay too). Legs that landed go with their last chunk.
+   *
+   * @param isSpare nobody but readers uses the memory of a chunk
    */
-  dropOldest(isEnough: () => boolean, mayDrop: (chunk: Interval) => boolean): void {
+  dropOldest(
+    isEnough: () => boolean,
+    mayDrop: (chunk: Interval) => boolean,
+    isSpare: (chunk: Interval) => boolean,
+  ): void {
     for (const leg of this.#legs) {
       for (;;) {
-        if (isEnough()) return;
-        const oldest = leg.oldest();
+        if (isEnough()) break;
+        const { oldest } = leg;
         if (oldest === undefined || !mayDrop(oldest)) break;
-        this.#hold(-leg.dropOldest());
+        this.#dropOldest(leg);
       }
     }
-    this.#legs = this.#legs.filter((leg) => leg.isActive || leg.oldest() !== undefined);
+    this.#spare(isSpare);
+    this.#legs = this.#legs.filter((leg) => leg.isActive || leg.oldest !== undefined);
   }
 
-  /** Gives all memory back. */
-  clear(): void {
-    this.#hold(-this.#heldBytes);
+  /** Gives all memory back; `isSpare` as above. */
+  clear(isSpare: (chunk: Interval) => boolean): void {
+    this.dropOldest(
+      () => false,
+      () => true,
+      isSpare,
+    );
     this.#legs = [];
+    this.#leaving = [];
+  }
+
+  #dropOldest(leg: Leg): void {
+    const dropped = leg.dropOldest();
+    if (dropped === undefined) return;
+    this.#hold(dropped.start - dropped.end);
+    this.#leaving.push(dropped);
+    if (this.#leaving.length > LEAVING_MAX) this.#leaving.shift();
+  }
+
+  /** Lets the memory of dropped chunks go, as far as it is not used any more. */
+  #spare(isSpare: (chunk: Interval) => boolean): void {
+    let count = 0;
+    for (const chunk of this.#leaving) {
+      if (!isSpare(chunk)) break;
+      chunk.spare();
+      count += 1;
+    }
+    this.#leaving.splice(0, count);
+  }
+
+  #chunkAt(at: number): HeldChunk | undefined {
+    for (const leg of this.#legs) {
+      const chunk = leg.chunkAt(at);
+      if (chunk !== undefined) return chunk;
+    }
+    return undefined;
   }
 
   #hold(deltaBytes: number): void {

@@ -22,6 +22,7 @@ export async function withFirstByte(source: ByteSource): Promise<ByteSource> {
       next = chunk === null ? null : undefined;
       return chunk;
     },
+    release: (chunk) => source.release?.(chunk),
     close: () => source.close(),
   };
 }

@@ -91,6 +91,10 @@ class WatchedFill implements Fill {
     return this.#fill.readBack(start, limitBytes);
   }
 
+  isDoneWith(start: number, end: number): boolean {
+    return this.#fill.isDoneWith(start, end);
+  }
+
   commit(stillPermitted: () => boolean): Promise<CommitOutcome> {
     return this.#fill.commit(stillPermitted);
   }

@@ -18,6 +18,8 @@ export interface BodySink {
    * first; it rejects when the client is gone or stalled.
    */
   write(chunk: Uint8Array): Promise<void> | undefined;
+  /** Whether a chunk is with the kernel once there is room for the next one; else it may lie in some queue. */
+  readonly keepsNothing: boolean;
 }
 
 /** Largest piece handed to a socket at once: enough to amortise a system call. */
@@ -44,6 +46,7 @@ export async function pumpSource(
       throw wrongLength(lengthBytes, sentBytes);
     const blocked = sink.write(chunk);
     if (blocked !== undefined) await blocked;
+    if (sink.keepsNothing) source.release?.(chunk);
   }
   if (lengthBytes !== undefined && sentBytes < lengthBytes)
     throw wrongLength(lengthBytes, sentBytes);

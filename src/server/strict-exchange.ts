@@ -25,6 +25,8 @@ const SINGLE_WRITE_BYTES = 1024 * 1024;
 
 /** One request and its reply. It is the `Inbound` the handler sees and the sink of the body. */
 export class StrictExchange extends ServerInbound implements BodySink {
+  /** node:http queues what the socket does not take. */
+  readonly keepsNothing = false;
   readonly body: StrictBody | null;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;

@@ -135,6 +135,7 @@ abstract class BaseFill implements Fill {
   }
 
   abstract readBack(start: number, limitBytes: number): Promise<Uint8Array>;
+  abstract isDoneWith(start: number, end: number): boolean;
   protected abstract take(offset: number, chunk: Uint8Array): void | Promise<void>;
   /** Waits until every byte is where it shall be; undefined when nothing is to be waited for. */
   protected abstract settle(): Promise<void> | undefined;
@@ -217,6 +218,11 @@ export class MemoryFill extends BaseFill {
 
   override async readBack(start: number, limitBytes: number): Promise<Uint8Array> {
     return findIn(this.#runs, start, limitBytes) ?? notThere(start);
+  }
+
+  /** Never: a chunk may become the body that stays in memory. */
+  override isDoneWith(): boolean {
+    return false;
   }
 
   protected override take(offset: number, chunk: Uint8Array): void {
@@ -316,11 +322,16 @@ export class StreamFill extends BaseFill {
     const onDiskEnd = this.#onDisk.endOfRun(start);
     if (onDiskEnd === start) {
       const runs = this.#writing === undefined ? this.#waiting : [this.#writing, ...this.#waiting];
-      return findIn(runs, start, limitBytes) ?? notThere(start);
+      // The memory of chunks is given back as soon as they are on disk.
+      return findIn(runs, start, Math.min(limitBytes, READ_BACK_BYTES))?.slice() ?? notThere(start);
     }
     const bytes = new Uint8Array(Math.min(limitBytes, READ_BACK_BYTES, onDiskEnd - start));
     const count = await this.#options.target.read(bytes, start);
     return count === bytes.length ? bytes : notThere(start);
+  }
+
+  override isDoneWith(start: number, end: number): boolean {
+    return this.#onDisk.covers(start, end);
   }
 
   protected override take(offset: number, chunk: Uint8Array): void | Promise<void> {

@@ -93,17 +93,19 @@ export interface Fill {
   readonly isBroken: boolean;
   /**
    * Writes bytes at `offset`. Parts written never overlap. The chunk is kept by
-   * reference and must not change. Returns a promise only when the writer is behind:
+   * reference and must not change before `isDoneWith` says so. Returns a promise only when the writer is behind:
    * waiting for it is the back-pressure. Never throws; disk trouble breaks the fill.
    */
   write(offset: number, chunk: Uint8Array): void | Promise<void>;
   /** How many bytes from `start` on, without a gap, `readBack` can return now; 0 when none. */
   readableFrom(start: number): number;
   /**
-   * Bytes from `start`, at least one and at most `limitBytes`, of what was written.
+   * Bytes from `start`, at least one and at most `limitBytes`, of what was written; they stay as they are.
    * Rejects with `storage_io` when they cannot be read.
    */
   readBack(start: number, limitBytes: number): Promise<Uint8Array>;
+  /** True when the chunks with the bytes `[start, end)` may change: they were copied to where they belong. */
+  isDoneWith(start: number, end: number): boolean;
   /**
    * Publishes the entry when `stillPermitted` answers true in the very moment it
    * becomes visible; earlier bodies of the object stop being visible in that moment

@@ -119,6 +119,7 @@ export class Upstream implements UpstreamTransport {
             throw error;
           },
         ),
+      release: (chunk) => body.release?.(chunk),
       close: () => body.close(),
     };
   }

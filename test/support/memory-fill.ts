@@ -58,6 +58,10 @@ export class MemoryFill implements Fill {
     return this.#bytes.slice(start, start + count);
   }
 
+  isDoneWith(): boolean {
+    return true;
+  }
+
   async commit(stillPermitted: () => boolean): Promise<CommitOutcome> {
     if (this.isBroken || this.#present.size !== this.#options.sizeBytes) {
       this.outcome = { kind: "failed", reason: "incomplete" };

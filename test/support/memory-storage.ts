@@ -155,6 +155,7 @@ export function createMemoryStorage(
         if (end === start) throw new Error(`nothing was written at ${start}`);
         return bytes.subarray(start, end);
       },
+      isDoneWith: () => true,
       async commit(stillPermitted): Promise<CommitOutcome> {
         if (state !== "open") return { kind: "failed", reason: failure ?? "committed twice" };
         state = "ended";

@@ -96,11 +96,26 @@ export function mustBegin(storage: Storage, request: FillRequest): Fill {
   return fill;
 }
 
-/** Writes in the chunks a socket would bring. */
+/** What freed memory holds in tests. */
+const POISON = 0xee;
+
+/**
+ * Writes in the chunks a socket would bring, the memory of which gets other contents as soon as the fill
+ * says that it is done with them.
+ */
 export async function writeAll(fill: Fill, offset: number, bytes: Uint8Array): Promise<void> {
   const step = 64 * 1024;
+  let written: { readonly start: number; readonly chunk: Uint8Array }[] = [];
   for (let at = 0; at < bytes.length; at += step) {
-    await fill.write(offset + at, bytes.subarray(at, at + step));
+    const chunk = bytes.slice(at, at + step);
+    const start = offset + at;
+    await fill.write(start, chunk);
+    written.push({ start, chunk });
+    written = written.filter((one) => {
+      const isDone = fill.isDoneWith(one.start, one.start + one.chunk.length);
+      if (isDone) one.chunk.fill(POISON);
+      return !isDone;
+    });
   }
 }
 

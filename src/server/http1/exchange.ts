@@ -168,9 +168,11 @@ export class Exchange extends ServerInbound {
         first = undefined;
         return next;
       },
+      release: (chunk) => source.release?.(chunk),
       close: () => source.close(),
     };
     await pumpSource(resumed, lengthBytes, {
+      keepsNothing: wire.keepsNothing,
       write: (chunk) => {
         const text = unsentHead;
         unsentHead = "";

@@ -46,6 +46,7 @@ const NOTHING = new Uint8Array(0);
 const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
 export class Wire implements BodySink {
+  readonly keepsNothing = true;
   readonly #socket: Socket<unknown>;
   readonly #isPlain: boolean;
   readonly #onBlocked: () => void;

@@ -345,11 +345,13 @@ export class ModelStore implements UpstreamTransport {
           if (code === "upstream_stalled") await clock.sleep(TIMEOUT_MS);
           throw failure(code);
         }
-        const chunk = body.subarray(at, at + 1 + random.below(chunkBytes));
+        const chunk = body.slice(at, at + 1 + random.below(chunkBytes));
         at += chunk.length;
         this.bodyBytesSent += chunk.length;
         return chunk;
       },
+      // Whoever still looks at it sees something else.
+      release: (chunk) => chunk.fill(0xee),
       close,
     };
   }

@@ -25,6 +25,7 @@ export function mortalStorage(store: Storage, life: Life): Storage {
     write: (offset, chunk) => (life.isOver ? undefined : fill.write(offset, chunk)),
     readableFrom: (start) => fill.readableFrom(start),
     readBack: (start, limitBytes) => fill.readBack(start, limitBytes),
+    isDoneWith: (start, end) => fill.isDoneWith(start, end),
     async commit(stillPermitted) {
       if (!life.isOver) return fill.commit(stillPermitted);
       fill.abandon();

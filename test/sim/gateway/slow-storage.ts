@@ -32,6 +32,7 @@ export function slowStorage(
       if (isSlow()) await pause();
       return fill.readBack(start, limitBytes);
     },
+    isDoneWith: (start, end) => fill.isDoneWith(start, end),
     async commit(stillPermitted) {
       if (isSlow()) await pause();
       return fill.commit(stillPermitted);

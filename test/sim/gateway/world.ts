@@ -350,10 +350,14 @@ export class World implements Surroundings {
       if (chunk === "left" || chunk === "cut" || leaving.signal.aborted) return false;
       // A listener cuts the connection when the body is not as long as declared.
       if (chunk === null) return lengthBytes === undefined || count === lengthBytes;
-      chunks.push(chunk.slice());
+      const copy = chunk.slice();
+      chunks.push(copy);
       count += chunk.length;
       if (lengthBytes !== undefined && count > lengthBytes) return false;
       if (count >= leavesAfterBytes) return false;
+      if (paceMs > 0) await this.clock.sleep(this.random.float() * paceMs);
+      if (!Buffer.from(copy).equals(chunk)) throw new Error("bytes changed while they were sent");
+      source.release?.(chunk);
     }
   }
 

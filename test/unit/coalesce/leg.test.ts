@@ -1,6 +1,6 @@
 // A leg: the window of chunks over one upstream response.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { bytesSource } from "../../../src/base/byte-source.ts";
 import { Leg } from "../../../src/coalesce/leg.ts";
 
@@ -22,9 +22,9 @@ function legOf(start: number, ...ends: readonly number[]): Leg {
 test("a new leg holds nothing and stands at its start", () => {
   const leg = legOf(100);
   expect([leg.position, leg.windowStart, leg.isActive]).toEqual([100, 100, true]);
-  expect(leg.bytesFrom(100)).toBeUndefined();
-  expect(leg.oldest()).toBeUndefined();
-  expect(leg.dropOldest()).toBe(0);
+  expect(leg.chunkAt(100)).toBeUndefined();
+  expect(leg.oldest).toBeUndefined();
+  expect(leg.dropOldest()).toBeUndefined();
 });
 
 test.each([
@@ -37,7 +37,7 @@ test.each([
   ["the last byte", 129, [129, 130]],
   ["behind the window", 130, undefined],
 ])("bytes from an offset %s", (_why, at, expected) => {
-  const bytes = legOf(100, 110, 111, 130).bytesFrom(at);
+  const bytes = legOf(100, 110, 111, 130).chunkAt(at)?.lend(at);
   if (expected === undefined) expect(bytes).toBeUndefined();
   else {
     const [start = 0, end = 0] = expected;
@@ -48,31 +48,61 @@ test.each([
 test("every offset of a long window is found", () => {
   const ends = Array.from({ length: 97 }, (_, index) => 7 * (index + 1));
   const leg = legOf(0, ...ends);
-  for (let at = 0; at < 679; at += 1) expect(leg.bytesFrom(at)?.[0]).toBe(at & 255);
+  for (let at = 0; at < 679; at += 1) expect(leg.chunkAt(at)?.lend(at)[0]).toBe(at & 255);
 });
 
 test("chunks are forgotten from the oldest on, and the window begins behind them", () => {
   const leg = legOf(100, 110, 111, 130);
-  expect(leg.oldest()).toEqual({ start: 100, end: 110 });
-  expect(leg.dropOldest()).toBe(10);
-  expect(leg.oldest()).toEqual({ start: 110, end: 111 });
+  expect(leg.oldest).toMatchObject({ start: 100, end: 110 });
+  expect(leg.dropOldest()?.bytes).toHaveLength(10);
+  expect(leg.oldest).toMatchObject({ start: 110, end: 111 });
   expect(leg.windowStart).toBe(110);
-  expect(leg.bytesFrom(105)).toBeUndefined();
-  expect(leg.bytesFrom(111)?.length).toBe(19);
+  expect(leg.chunkAt(105)).toBeUndefined();
+  expect(leg.chunkAt(111)?.lend(111).length).toBe(19);
   expect(leg.position).toBe(130);
-});
-
-test("forgetting everything tells how much it was and leaves the position", () => {
-  const leg = legOf(100, 110, 111, 130);
-  expect(leg.dropAll()).toBe(30);
-  expect([leg.windowStart, leg.position]).toEqual([130, 130]);
-  leg.push(chunk(130, 140));
-  expect(leg.bytesFrom(133)?.length).toBe(7);
 });
 
 test("chunks are handed out as views: no byte is copied for a reader", () => {
   const leg = new Leg(0, 10, bytesSource());
   const whole = chunk(0, 10);
   leg.push(whole);
-  expect(leg.bytesFrom(4)?.buffer).toBe(whole.buffer);
+  expect(leg.chunkAt(4)?.lend(4).buffer).toBe(whole.buffer);
+});
+
+describe("the memory of a chunk", () => {
+  /** A leg with one chunk, and what its source was told to release. */
+  function watched() {
+    const released: Uint8Array[] = [];
+    const source = { ...bytesSource(), release: (bytes: Uint8Array) => released.push(bytes) };
+    const leg = new Leg(0, 10, source);
+    const bytes = chunk(0, 10);
+    leg.push(bytes);
+    const held = leg.oldest;
+    if (held === undefined) throw new Error("a chunk that was pushed is there");
+    return { held, bytes, released };
+  }
+
+  test("goes back when nobody looks at it", () => {
+    const { held, bytes, released } = watched();
+    held.spare();
+    expect(released).toEqual([bytes]);
+  });
+
+  test("waits for every reader that was lent it", () => {
+    const { held, bytes, released } = watched();
+    held.lend(0);
+    held.lend(4);
+    held.spare();
+    held.giveBack();
+    expect(released).toEqual([]);
+    held.giveBack();
+    expect(released).toEqual([bytes]);
+  });
+
+  test("stays while it may be lent again, however often it was given back", () => {
+    const { held, released } = watched();
+    held.lend(0);
+    held.giveBack();
+    expect(released).toEqual([]);
+  });
 });

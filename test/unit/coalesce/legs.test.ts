@@ -121,14 +121,15 @@ describe("memory", () => {
     legs.dropOldest(
       () => legs.heldBytes <= 50,
       () => true,
+      () => true,
     );
     expect([legs.heldBytes, memory.usedBytes]).toEqual([50, 50]);
-    expect(legs.bytesFrom(9)).toBeUndefined();
-    expect(legs.bytesFrom(10)).toHaveLength(20);
+    expect(legs.holds(9)).toBe(false);
+    expect(legs.lend(10)).toHaveLength(20);
     legs.skip(first, 5);
     expect([legs.heldBytes, legs.skippedBytes, first.position]).toEqual([0, 5, 65]);
     legs.push(first, new Uint8Array(7));
-    legs.clear();
+    legs.clear(() => true);
     expect([legs.heldBytes, memory.usedBytes, legs.receivedBytes]).toEqual([0, 0, 67]);
   });
 
@@ -138,22 +139,83 @@ describe("memory", () => {
     legs.dropOldest(
       () => false,
       ({ start }) => start !== 0,
+      () => true,
     );
     expect(legs.heldBytes).toBe(20);
-    expect(legs.bytesFrom(10)).toHaveLength(10);
-    expect(legs.bytesFrom(200)).toBeUndefined();
+    expect(legs.lend(10)).toHaveLength(10);
+    expect(legs.holds(200)).toBe(false);
   });
 
   test("a leg that landed goes with its last chunk", () => {
     const { legs, first } = legsOf([0, 10, 100]);
     legs.landAll();
-    expect(legs.bytesFrom(0)).toHaveLength(10);
+    expect(legs.lend(0)).toHaveLength(10);
     legs.dropOldest(
       () => false,
+      () => true,
       () => true,
     );
     expect(legs.furthest).toBe(Number.NEGATIVE_INFINITY);
     expect(legs.receivedBytes).toBe(10);
     expect(first.isActive).toBe(false);
+  });
+
+  /** A leg whose source says what it was told to release. */
+  function releasing() {
+    const { legs } = legsOf();
+    const released: Uint8Array[] = [];
+    const source = { ...bytesSource(), release: (bytes: Uint8Array) => released.push(bytes) };
+    const leg = new Leg(0, 100, source);
+    legs.add(leg);
+    return { legs, leg, released };
+  }
+
+  test("what a reader gives back is found by its memory, also after the window moved on", () => {
+    const { legs, leg, released } = releasing();
+    const bytes = new Uint8Array(10);
+    legs.push(leg, bytes);
+    const lent = legs.lend(3)?.subarray(0, 2) ?? bytes;
+    legs.clear(() => true);
+    expect(released).toEqual([]);
+    legs.giveBack(lent);
+    expect(released).toEqual([bytes]);
+  });
+
+  test("chunks that share memory are never released for one of them", () => {
+    const { legs, leg, released } = releasing();
+    const shared = new Uint8Array(20);
+    for (const at of [0, 10]) legs.push(leg, shared.subarray(at, at + 10));
+    const lent = legs.lend(0) ?? shared;
+    legs.clear(({ start }) => start === 0);
+    legs.giveBack(lent);
+    expect(released).toEqual([]);
+  });
+
+  test("what the disk has not got yet waits for it", () => {
+    const { legs, leg, released } = releasing();
+    const onDisk = new Set<number>();
+    const drop = () =>
+      legs.dropOldest(
+        () => false,
+        () => true,
+        ({ start }) => onDisk.has(start),
+      );
+    for (let count = 0; count < 3; count += 1) legs.push(leg, new Uint8Array(10));
+    drop();
+    expect([legs.heldBytes, released.length]).toEqual([0, 0]);
+    onDisk.add(0).add(10);
+    drop();
+    expect(released).toHaveLength(2);
+  });
+
+  test("and is left to the collector when it never gets there", () => {
+    const { legs, leg, released } = releasing();
+    let isOnDisk = false;
+    for (let count = 0; count < 40; count += 1) legs.push(leg, new Uint8Array(1));
+    for (let times = 0; times < 2; times += 1) {
+      legs.clear(() => isOnDisk);
+      isOnDisk = true;
+    }
+    expect(released).toEqual([]);
   });
 });
