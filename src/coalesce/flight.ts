@@ -366,6 +366,7 @@ export class Flight {
   /** Hands a chunk on, less the parts that other legs bring or brought. */
   async #take(leg: Leg, received: Uint8Array): Promise<void> {
     let chunk = received;
+    let isWhole = true;
     while (leg.isActive && chunk.length > 0 && leg.position < leg.end) {
       const obstacle = this.#legs.takenAhead(leg);
       if (obstacle !== undefined && obstacle.start <= leg.position) {
@@ -381,17 +382,18 @@ export class Flight {
       }
       const limit = Math.min(leg.end, obstacle?.start ?? Number.POSITIVE_INFINITY);
       const part = chunk.subarray(0, limit - leg.position);
+      isWhole &&= part.length === chunk.length;
       chunk = chunk.subarray(part.length);
-      await this.#store(leg, part);
+      await this.#store(leg, part, isWhole);
     }
     if (leg.isActive && chunk.length > 0 && leg.end === this.#sizeBytes) {
       throw new GatewayError("upstream_wrong_length", "the body is longer than declared");
     }
   }
 
-  async #store(leg: Leg, part: Uint8Array): Promise<void> {
+  async #store(leg: Leg, part: Uint8Array, isWhole: boolean): Promise<void> {
     const behind = this.#departure?.fill?.write(leg.position, part);
-    this.#legs.push(leg, part);
+    this.#legs.push(leg, part, isWhole);
     this.#considerParallel(leg);
     this.#progress();
     if (behind !== undefined) await behind;

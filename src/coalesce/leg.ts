@@ -35,8 +35,9 @@ export class Leg {
     return this.#chunks[0]?.start ?? this.position;
   }
 
-  push(bytes: Uint8Array): void {
-    this.#chunks.push(new HeldChunk(this.position, bytes, this.source));
+  /** `isAlone`: all that was received with these bytes is in them. */
+  push(bytes: Uint8Array, isAlone: boolean): void {
+    this.#chunks.push(new HeldChunk(this.position, bytes, isAlone ? this.source : undefined));
     this.position += bytes.length;
   }
 
@@ -70,11 +71,12 @@ export class HeldChunk {
   /** One past its last byte. */
   readonly end: number;
   readonly bytes: Uint8Array;
-  readonly #source: ByteSource;
+  /** Undefined: it is left to the collector. */
+  #source: ByteSource | undefined;
   #lentCount = 0;
   #isSpare = false;
 
-  constructor(start: number, bytes: Uint8Array, source: ByteSource) {
+  constructor(start: number, bytes: Uint8Array, source: ByteSource | undefined) {
     this.start = start;
     this.end = start + bytes.length;
     this.bytes = bytes;
@@ -99,7 +101,12 @@ export class HeldChunk {
     this.#release();
   }
 
+  /** Others are views of the same memory, and what is given back may be theirs. */
+  leaveToCollector(): void {
+    this.#source = undefined;
+  }
+
   #release(): void {
-    if (this.#isSpare && this.#lentCount === 0) this.#source.release?.(this.bytes);
+    if (this.#isSpare && this.#lentCount === 0) this.#source?.release?.(this.bytes);
   }
 }

@@ -70,10 +70,10 @@ export class Legs {
     for (const leg of this.#legs) this.land(leg);
   }
 
-  /** The next bytes of a leg: in memory from now on. */
-  push(leg: Leg, part: Uint8Array): void {
+  /** The next bytes of a leg: in memory from now on. `isAlone`: all that was received with them is in them. */
+  push(leg: Leg, part: Uint8Array, isAlone: boolean): void {
     const at = leg.position;
-    leg.push(part);
+    leg.push(part, isAlone);
     this.#hold(part.length);
     this.#received.add(at, at + part.length);
   }
@@ -97,9 +97,13 @@ export class Legs {
   lend(at: number): Uint8Array | undefined {
     const chunk = this.#chunkAt(at);
     if (chunk === undefined) return undefined;
-    const { bytes } = chunk;
-    // Memory that several chunks share is nobody's to give back.
-    if (bytes.length === bytes.buffer.byteLength) this.#lent.set(bytes.buffer, chunk);
+    const { buffer } = chunk.bytes;
+    const known = this.#lent.get(buffer);
+    if (known === undefined) this.#lent.set(buffer, chunk);
+    else if (known !== chunk) {
+      known.leaveToCollector();
+      chunk.leaveToCollector();
+    }
     return chunk.lend(at);
   }
 

@@ -301,7 +301,7 @@ export const OPTIONS = {
     help: "Cap on everything under disk_path. 0 takes 80 % of the free space at the first start.",
   }),
   "cache.memory_bytes": size({
-    default: 256 * MIB,
+    default: 128 * MIB,
     min: 0,
     env: "TAG_CACHE_MEMORY_BYTES",
     help: "Memory for the hottest small objects. 0 turns that tier off.",

@@ -6,6 +6,7 @@
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
+import type { LentBytes } from "../base/counted-bytes.ts";
 import type { Fields, RawHeaders } from "./fields.ts";
 
 export interface Inbound {
@@ -38,16 +39,6 @@ export interface FileSlice {
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   release(): void;
-}
-
-/**
- * Bytes in memory. With a `release` they are lent: they stay as they are until it was called, which
- * the listener does exactly once, whatever happens; without one they never change.
- */
-export interface LentBytes {
-  readonly kind: "bytes";
-  readonly bytes: Uint8Array;
-  readonly release?: (() => void) | undefined;
 }
 
 export type ReplyBody =

@@ -9,6 +9,7 @@ import type { Server } from "bun";
 
 import { unreachable } from "../base/assert.ts";
 import type { ByteSource } from "../base/byte-source.ts";
+import { freeMemory } from "../base/counted-bytes.ts";
 import type { Timer } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { FileSlice, Reply, ReplyBody } from "../http/exchange.ts";
@@ -121,7 +122,12 @@ export class ZeroCopyExchange extends ServerInbound {
         outgoing.finish(0, true);
         return responseOf(null, init);
       case "bytes":
-        return this.#bytesResponse(outgoing, body.bytes, init, body.release === undefined);
+        return this.#bytesResponse(
+          outgoing,
+          body.bytes,
+          init,
+          body.release === undefined || body.isConstant === true,
+        );
       case "file":
         return this.#fileResponse(outgoing, body.file, init);
       case "stream": {
@@ -141,8 +147,8 @@ export class ZeroCopyExchange extends ServerInbound {
     const { offsetBytes, lengthBytes, descriptor } = file;
     if (lengthBytes < SENDFILE_BYTES) {
       const bytes = readChunkNow(file, 0, lengthBytes);
-      if (bytes?.length === lengthBytes) return this.#bytesResponse(outgoing, bytes, init);
-      return readWhole(file).then((whole) => this.#bytesResponse(outgoing, whole, init));
+      if (bytes?.length === lengthBytes) return this.#copyResponse(outgoing, bytes, init);
+      return readWhole(file).then((whole) => this.#copyResponse(outgoing, whole, init));
     }
     const sizeBytes = fstatSync(descriptor).size;
     if (sizeBytes < offsetBytes + lengthBytes) {
@@ -183,8 +189,7 @@ export class ZeroCopyExchange extends ServerInbound {
     const { source } = body;
     if (lengthBytes !== undefined && lengthBytes <= this.#setting.limits.bufferedReplyBytes) {
       if (lengthBytes < COUNTED_BYTES) {
-        const bytes = await readExactly(source, lengthBytes);
-        return this.#bytesResponse(outgoing, bytes, init);
+        return this.#copyResponse(outgoing, await readExactly(source, lengthBytes), init);
       }
       let mayCollect = lengthBytes < AWAITED_BYTES && this.#memory.budget.tryCollect(lengthBytes);
       if (!mayCollect) {
@@ -215,7 +220,14 @@ export class ZeroCopyExchange extends ServerInbound {
       throw error;
     }
     this.#memory.budget.handOver(lengthBytes);
-    return this.#bytesResponse(outgoing, bytes, init);
+    return this.#copyResponse(outgoing, bytes, init);
+  }
+
+  /** For bytes that were put together for this response. */
+  #copyResponse(outgoing: OutgoingReply, bytes: Uint8Array, init: ReplyInit): Response {
+    const response = this.#bytesResponse(outgoing, bytes, init, false);
+    freeMemory(bytes);
+    return response;
   }
 
   /** `mayBeHot`: the bytes never change, and may come again. */
@@ -223,7 +235,7 @@ export class ZeroCopyExchange extends ServerInbound {
     outgoing: OutgoingReply,
     bytes: Uint8Array,
     init: ReplyInit,
-    mayBeHot = false,
+    mayBeHot: boolean,
   ): Response {
     const body = mayBeHot ? this.#memory.blobs.bodyOf(bytes) : bytes;
     // The response has a copy of the bytes from here on, whatever becomes of them.
@@ -357,6 +369,7 @@ async function readExactly(source: ByteSource, lengthBytes: number): Promise<Uin
     if (filled + chunk.length > lengthBytes) throw wrongLength(lengthBytes, filled + chunk.length);
     whole.set(chunk, filled);
     filled += chunk.length;
+    source.release?.(chunk);
   }
   if (filled < lengthBytes) throw wrongLength(lengthBytes, filled);
   return whole;

@@ -46,13 +46,14 @@ import { Housekeeping } from "./housekeeping.ts";
 import type { Identity } from "./identity.ts";
 import { Intake } from "./intake.ts";
 import type { StoreLock } from "./lock.ts";
+import { MemoryTier } from "./memory-tier.ts";
 import { OpenFiles } from "./open-files.ts";
 import { Pins } from "./pins.ts";
 import { createPolicy, type EvictionPolicy, type PolicyName } from "./policy.ts";
 import { Publisher } from "./publisher.ts";
 import { Quotas, type QuotaFigures } from "./quotas.ts";
 import { recover } from "./recovery.ts";
-import { SegmentReader, type MemoryTier } from "./segment-reader.ts";
+import { SegmentReader } from "./segment-reader.ts";
 import { RecordWriter } from "./segment-writer.ts";
 import { nameOf, type Segment, Segments } from "./segments.ts";
 import { Space } from "./space.ts";
@@ -190,12 +191,11 @@ export class Engine implements DiskStorage {
     this.#openFiles = new OpenFiles(disk, OPEN_FILES_MAX);
     this.#files = new BlockFiles(disk, join(folder, "files"), this.#openFiles);
     this.#fileReader = new FileReader(this.#files);
-    this.#memory = new LruMap(options.memoryBytes);
-    this.#segmentReader = new SegmentReader(
-      this.#openFiles,
-      this.#memory,
+    this.#memory = new MemoryTier(
+      options.memoryBytes,
       Math.min(MEMORY_BODY_MAX, options.memoryBytes / 64),
     );
+    this.#segmentReader = new SegmentReader(this.#openFiles, this.#memory);
     this.#segments = new Segments({
       disk,
       folder: join(folder, "segments"),
@@ -305,7 +305,7 @@ export class Engine implements DiskStorage {
         entries: this.#entries,
         publisher: this.#publisher,
         segments: this.#segments,
-        reader: this.#segmentReader,
+        memoryTier: this.#memory,
         fileReader: this.#fileReader,
         openFiles: this.#openFiles,
         files: this.#files,
@@ -647,7 +647,7 @@ export class Engine implements DiskStorage {
     if (tier === "segment") {
       const isPinned = (row.flags & FLAG_PINNED) !== 0;
       this.#segments.get(row.place)?.noteLive(-row.disk, row.grp, isPinned);
-      this.#memory.delete(row.version);
+      this.#memory.forget(row.version);
     } else if (tier === "file") {
       this.#units.delete(row.version);
       this.#unlink(layoutOf(row, identity), row.disk);
@@ -656,7 +656,7 @@ export class Engine implements DiskStorage {
 
   /** Frees the body of an entry whose row was never written. */
   #releaseEntry(entry: Entry): void {
-    this.#memory.delete(entry.version);
+    this.#memory.forget(entry.version);
     if (entry.place.kind !== "file") return;
     const { layout } = entry.place.body;
     this.#units.delete(entry.version);

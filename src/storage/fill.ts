@@ -12,6 +12,7 @@
  */
 
 import { BulkGarbage } from "../base/bulk-garbage.ts";
+import { CountedBytes } from "../base/counted-bytes.ts";
 import { GatewayError } from "../base/errors.ts";
 import { IntervalSet } from "../base/interval-set.ts";
 import type { ByteRange } from "../http/range.ts";
@@ -195,38 +196,33 @@ function findIn(runs: readonly Run[], start: number, limitBytes: number): Uint8A
   return undefined;
 }
 
-/** A body small enough to wait in memory until it is complete. */
+/**
+ * A body small enough to wait in memory until it is complete. It is put together where it stays, so
+ * that the chunks it came in are done with at once.
+ */
 export class MemoryFill extends BaseFill {
   readonly #memory: FillMemory;
   readonly #owner: FillOwner<MemoryFill>;
-  readonly #runs: Run[] = [];
+  readonly body: CountedBytes;
 
   constructor(sizeBytes: number, memory: FillMemory, owner: FillOwner<MemoryFill>) {
     super(sizeBytes);
     this.#memory = memory;
     this.#owner = owner;
-  }
-
-  /** The complete body in one piece. */
-  bytes(): Uint8Array {
-    const chunks = this.#runs
-      .toSorted((left, right) => left.start - right.start)
-      .flatMap((run) => run.chunks);
-    const only = chunks[0];
-    return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+    this.body = new CountedBytes(Buffer.allocUnsafeSlow(sizeBytes));
   }
 
   override async readBack(start: number, limitBytes: number): Promise<Uint8Array> {
-    return findIn(this.#runs, start, limitBytes) ?? notThere(start);
+    const end = Math.min(start + limitBytes, this.received.endOfRun(start));
+    return end > start ? this.body.bytes.slice(start, end) : notThere(start);
   }
 
-  /** Never: a chunk may become the body that stays in memory. */
-  override isDoneWith(): boolean {
-    return false;
+  override isDoneWith(start: number, end: number): boolean {
+    return this.received.covers(start, end);
   }
 
   protected override take(offset: number, chunk: Uint8Array): void {
-    pushTo(this.#runs, offset, chunk);
+    this.body.bytes.set(chunk, offset);
     this.#memory.usedBytes += chunk.length;
   }
 
@@ -242,11 +238,9 @@ export class MemoryFill extends BaseFill {
   }
 
   protected override finish(isPublished: boolean): void {
-    for (const run of this.#runs) {
-      this.#memory.usedBytes -= run.sizeBytes;
-      this.#memory.garbage.passed(run.sizeBytes);
-    }
-    this.#runs.length = 0;
+    this.#memory.usedBytes -= this.received.size;
+    this.#memory.garbage.passed(this.received.size);
+    this.body.release();
     this.#owner.finished(this, isPublished);
   }
 

@@ -2,6 +2,7 @@
  * The way in: decides whether a body is taken, and in which tier, and makes its fill.
  */
 
+import type { CountedBytes } from "../base/counted-bytes.ts";
 import { blockBytesFor, FileBody, type BlockFiles, type FileLayout } from "./block-files.ts";
 import type { FileReader } from "./block-reader.ts";
 import type { Entries } from "./entries.ts";
@@ -11,13 +12,14 @@ import { type FillMemory, MemoryFill, type StoredParts, StreamFill } from "./fil
 import { encodeHead } from "./head.ts";
 import type { DiskHealth } from "./health.ts";
 import { identityOf, type Identity } from "./identity.ts";
+import type { MemoryTier } from "./memory-tier.ts";
 import type { OpenFiles } from "./open-files.ts";
 import { groupOf, type EvictionPolicy } from "./policy.ts";
 import type { Pins } from "./pins.ts";
 import { inlineBytes, ROOM_PAUSE_MS, ROOM_TRIES, type Publisher } from "./publisher.ts";
 import type { Quotas } from "./quotas.ts";
 import { BLOCK_BYTES, recordBytes } from "./segment-format.ts";
-import { owned, SegmentPlace, type SegmentReader } from "./segment-reader.ts";
+import { SegmentPlace } from "./segment-reader.ts";
 import { CacheFull, RecordTarget, smallRecord } from "./segment-writer.ts";
 import type { Segments } from "./segments.ts";
 import type { Space } from "./space.ts";
@@ -28,7 +30,7 @@ export interface IntakeOptions {
   readonly entries: Entries;
   readonly publisher: Publisher;
   readonly segments: Segments;
-  readonly reader: SegmentReader;
+  readonly memoryTier: MemoryTier;
   readonly fileReader: FileReader;
   readonly openFiles: OpenFiles;
   readonly files: BlockFiles;
@@ -157,7 +159,7 @@ export class Intake {
 
   #fillInline(start: Start): Fill {
     return this.#memoryFill(start, (body) => {
-      const place = { kind: "inline", body: owned(body) } as const;
+      const place = { kind: "inline", body: body.bytes.slice() } as const;
       const entry = new Entry(start.meta, { ...start, place, hasHeadInRow: true });
       return this.#options.publisher.publish(entry);
     });
@@ -165,21 +167,21 @@ export class Intake {
 
   #fillRecord(start: Start, head: Uint8Array): Fill {
     return this.#memoryFill(start, (body) => {
-      const { publisher, reader } = this.#options;
-      const record = smallRecord(start.identity, start.version, head, body);
+      const { publisher, memoryTier } = this.#options;
+      const record = smallRecord(start.identity, start.version, head, body.bytes);
       const place = new SegmentPlace(record.header, { unwritten: body });
       const entry = new Entry(start.meta, { ...start, place, hasHeadInRow: false });
-      reader.remember(start.version, body);
+      memoryTier.keep(start.version, body);
       return publisher.publishRecord(entry, record);
     });
   }
 
-  #memoryFill(start: Start, publish: (body: Uint8Array) => Promise<CommitOutcome>): Fill {
+  #memoryFill(start: Start, publish: (body: CountedBytes) => Promise<CommitOutcome>): Fill {
     const { memory, health } = this.#options;
     const unreserve = this.#reserve(start);
     const fill = new MemoryFill(start.meta.sizeBytes, memory, {
       publish: (self, stillPermitted) =>
-        stillPermitted() ? publish(self.bytes()) : { kind: "refused" },
+        stillPermitted() ? publish(self.body) : { kind: "refused" },
       finished: (self) => {
         this.#running.delete(self);
         unreserve();

@@ -10,11 +10,12 @@
  */
 
 import { BufferPool } from "../base/buffer-pool.ts";
-import type { LruMap } from "../base/lru.ts";
+import { CountedBytes } from "../base/counted-bytes.ts";
 import { nextTurn } from "../base/next-turn.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { FileRead } from "./block-reader.ts";
 import { decodeHead } from "./head.ts";
+import type { MemoryTier } from "./memory-tier.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
 import {
   BLOCK_BYTES,
@@ -39,8 +40,8 @@ export class SegmentPlace {
   readonly kind = "segment";
   /** Undefined until the record is written. */
   location: Location | undefined;
-  /** The body, as long as it is not on disk. */
-  unwritten: Uint8Array | undefined;
+  /** The body, held as long as it is not on disk. */
+  #unwritten: CountedBytes | undefined;
   readonly header: RecordHeader;
   /** CRCs of the blocks of a large body, once read. */
   crcs: Uint32Array | undefined;
@@ -49,11 +50,15 @@ export class SegmentPlace {
 
   constructor(
     header: RecordHeader,
-    where: { readonly location: Location } | { readonly unwritten: Uint8Array },
+    where: { readonly location: Location } | { readonly unwritten: CountedBytes },
   ) {
     this.header = header;
     this.location = "location" in where ? where.location : undefined;
-    this.unwritten = "unwritten" in where ? where.unwritten : undefined;
+    this.#unwritten = "unwritten" in where ? where.unwritten.hold() : undefined;
+  }
+
+  get unwritten(): CountedBytes | undefined {
+    return this.#unwritten;
   }
 
   get isGone(): boolean {
@@ -63,15 +68,10 @@ export class SegmentPlace {
   /** The record is on disk now, or was moved. */
   written(location: Location): void {
     this.location = location;
-    this.unwritten = undefined;
+    this.#unwritten?.release();
+    this.#unwritten = undefined;
   }
 }
-
-/** Bodies of hot small objects by version, bounded in bytes. */
-export type MemoryTier = LruMap<number, Uint8Array>;
-
-/** What a body in the memory tier weighs besides its bytes: array, map node, allocator (measured). */
-export const MEMORY_ENTRY_BYTES = 700;
 
 /** Reads up to this length block the event loop less than a trip to the thread pool costs. */
 const SYNC_BYTES = 64 * 1024;
@@ -104,16 +104,13 @@ interface Stretch {
 export class SegmentReader {
   readonly #files: OpenFiles;
   readonly #memory: MemoryTier;
-  /** Bodies larger than this do not go into the memory tier. */
-  readonly #memoryBodyMax: number;
   readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
   readonly #lent = new BufferPool(LENT_BYTES_MAX, LENT_BUFFERS_MAX);
   readonly #pieces = new BufferPool(PIECE_BYTES, PIECES_MAX);
 
-  constructor(files: OpenFiles, memory: MemoryTier, memoryBodyMax: number) {
+  constructor(files: OpenFiles, memory: MemoryTier) {
     this.#files = files;
     this.#memory = memory;
-    this.#memoryBodyMax = memoryBodyMax;
   }
 
   /** Memory of all buffers, in use or not. */
@@ -162,7 +159,9 @@ export class SegmentReader {
       const body = first.subarray(bodyStart, bodyStart + header.bodyLength);
       if (body.length === header.bodyLength && body.length <= BLOCK_BYTES) {
         if (Bun.hash.crc32(body) !== header.bodyCrc) return undefined;
-        this.remember(header.version, body.slice());
+        const kept = new CountedBytes(body.slice());
+        this.#memory.keep(header.version, kept);
+        kept.release();
       }
       return { meta, place: new SegmentPlace(header, { location }) };
     } finally {
@@ -170,16 +169,10 @@ export class SegmentReader {
     }
   }
 
-  /** Puts a body into the memory tier, if it is small enough. */
-  remember(version: number, body: Uint8Array): void {
-    if (body.length > this.#memoryBodyMax) return;
-    this.#memory.set(version, owned(body), body.length + MEMORY_ENTRY_BYTES);
-  }
-
   /** The bytes `[start, end)` of a body, not empty. Rejects never. */
   read(place: SegmentPlace, range: ByteRange): FileRead | Promise<FileRead> {
     const inMemory = place.unwritten ?? this.#memory.get(place.header.version);
-    if (inMemory !== undefined) return bytes(inMemory.subarray(range.start, range.end));
+    if (inMemory !== undefined) return inMemory.lend(range.start, range.end);
     const { location, header } = place;
     if (location === undefined) return "damaged";
     let open: OpenFile;
@@ -195,16 +188,17 @@ export class SegmentReader {
 
   #readSmall(open: OpenFile, place: SegmentPlace, bodyStart: number, range: ByteRange): FileRead {
     const { header } = place;
+    const body = new CountedBytes(new Uint8Array(header.bodyLength));
     try {
-      const body = new Uint8Array(header.bodyLength);
-      if (open.file.readSync(body, bodyStart) !== body.length) return "damaged";
-      if (Bun.hash.crc32(body) !== header.bodyCrc) return "damaged";
-      this.remember(header.version, body);
-      return bytes(body.subarray(range.start, range.end));
+      if (open.file.readSync(body.bytes, bodyStart) !== header.bodyLength) return "damaged";
+      if (Bun.hash.crc32(body.bytes) !== header.bodyCrc) return "damaged";
+      this.#memory.keep(header.version, body);
+      return body.lend(range.start, range.end);
     } catch (error) {
       return { kind: "unreadable", error };
     } finally {
       open.release();
+      body.release();
     }
   }
 
@@ -296,14 +290,6 @@ export class SegmentReader {
   }
 }
 
-/**
- * `body` in memory of its own: a chunk from the network is often a small view of a large
- * buffer, which it would keep alive for as long as it is remembered.
- */
-export function owned(body: Uint8Array): Uint8Array {
-  return body.buffer.byteLength > 2 * body.length ? new Uint8Array(body) : body;
-}
-
 function isChecked(place: SegmentPlace, range: ByteRange): boolean {
   const { checked } = place;
   if (checked === undefined) return false;
@@ -323,10 +309,6 @@ function isIntact({ place, crcs }: Stretch, span: Uint8Array, at: number): boole
     place.checked[block] = 1;
   }
   return true;
-}
-
-function bytes(of: Uint8Array): StoredBody {
-  return { kind: "bytes", bytes: of };
 }
 
 /** Hands `open` on to the slice, which releases it. Throws when the file was cut. */

@@ -9,7 +9,8 @@
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
-import type { FileSlice, LentBytes } from "../http/exchange.ts";
+import type { LentBytes } from "../base/counted-bytes.ts";
+import type { FileSlice } from "../http/exchange.ts";
 import type { RawHeaders } from "../http/fields.ts";
 import type { ByteRange } from "../http/range.ts";
 import type { ObjectId } from "../s3/object-id.ts";

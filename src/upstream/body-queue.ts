@@ -12,6 +12,7 @@
  */
 
 import type { ByteSource } from "../base/byte-source.ts";
+import { freeMemory } from "../base/counted-bytes.ts";
 import { GatewayError } from "../base/errors.ts";
 
 export interface BodyQueueOwner {
@@ -36,6 +37,9 @@ export class BodyQueue implements ByteSource {
   readonly #chunks: Uint8Array[] = [];
   #queuedBytes = 0;
   #end: { readonly error: unknown } | "clean" | undefined;
+  /** Memory that several chunks are views of: with chunked coding a read may bring many. */
+  readonly #shared = new WeakSet<ArrayBufferLike>();
+  #lastBuffer: ArrayBufferLike | undefined;
   #isClosed = false;
   #waiter: Waiter | undefined;
 
@@ -53,8 +57,11 @@ export class BodyQueue implements ByteSource {
     return this.#waiter !== undefined;
   }
 
+  /** Takes a chunk; nobody else may use its buffer. Those of one buffer come in one turn of the event loop. */
   push(chunk: Uint8Array): void {
     if (this.#isClosed || this.#end !== undefined) return;
+    if (chunk.buffer === this.#lastBuffer) this.#shared.add(chunk.buffer);
+    this.#lastBuffer = chunk.buffer;
     const waiter = this.#takeWaiter();
     if (waiter !== undefined) {
       waiter.resolve(chunk);
@@ -90,10 +97,9 @@ export class BodyQueue implements ByteSource {
     });
   }
 
-  /** Frees what the socket brought in memory of its own; a view that shares it is left alone. */
+  /** Frees the memory of a chunk, unless another one was cut out of the same read of the socket. */
   release(chunk: Uint8Array): void {
-    const { buffer } = chunk;
-    if (buffer instanceof ArrayBuffer && chunk.length === buffer.byteLength) buffer.transfer(0);
+    if (!this.#shared.has(chunk.buffer)) freeMemory(chunk);
   }
 
   close(): void {

@@ -702,6 +702,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
         if (chunk === null) break;
         isEqual &&= pattern.matches(offset, chunk);
         offset += chunk.length;
+        response.body.release?.(chunk);
         if (round % 8 === 0) await systemClock.sleep(1);
         expect(memory.grownMib()).toBeLessThan(BUDGET_MIB);
       }

@@ -13,7 +13,7 @@ function legOf(start: number, ...ends: readonly number[]): Leg {
   const leg = new Leg(start, 1_000, bytesSource());
   let at = start;
   for (const end of ends) {
-    leg.push(chunk(at, end));
+    leg.push(chunk(at, end), true);
     at = end;
   }
   return leg;
@@ -65,7 +65,7 @@ test("chunks are forgotten from the oldest on, and the window begins behind them
 test("chunks are handed out as views: no byte is copied for a reader", () => {
   const leg = new Leg(0, 10, bytesSource());
   const whole = chunk(0, 10);
-  leg.push(whole);
+  leg.push(whole, true);
   expect(leg.chunkAt(4)?.lend(4).buffer).toBe(whole.buffer);
 });
 
@@ -76,7 +76,7 @@ describe("the memory of a chunk", () => {
     const source = { ...bytesSource(), release: (bytes: Uint8Array) => released.push(bytes) };
     const leg = new Leg(0, 10, source);
     const bytes = chunk(0, 10);
-    leg.push(bytes);
+    leg.push(bytes, true);
     const held = leg.oldest;
     if (held === undefined) throw new Error("a chunk that was pushed is there");
     return { held, bytes, released };

@@ -3,7 +3,7 @@
 // what they got.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import type { LentBytes } from "../../../src/http/exchange.ts";
+import type { LentBytes } from "../../../src/base/counted-bytes.ts";
 import type { Storage, StoredObject } from "../../../src/storage/storage.ts";
 import { bytesOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";

@@ -5,6 +5,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, writeFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { CountedBytes } from "../../../src/base/counted-bytes.ts";
+import { allocatedBytes, MemoryTier } from "../../../src/storage/memory-tier.ts";
 import { bodyOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
 
@@ -77,5 +79,63 @@ describe("the memory tier", () => {
     }
     expect(fromMemory).toBeGreaterThan(50);
     expect(fromMemory).toBeLessThanOrEqual(105);
+  });
+});
+
+describe("the memory of a body", () => {
+  const SIZE = 100 * 1024;
+  const isFreed = ({ bytes }: CountedBytes) => bytes.buffer.byteLength === 0;
+  const body = () => new CountedBytes(new Uint8Array(SIZE));
+
+  /** Three bodies in a tier with room for two; their makers are done with them. */
+  function full() {
+    const tier = new MemoryTier(2.5 * allocatedBytes(SIZE), SIZE);
+    const bodies = [body(), body(), body()];
+    for (const [version, one] of bodies.entries()) {
+      tier.keep(version, one);
+      one.release();
+    }
+    return { tier, bodies };
+  }
+
+  test("is free at once when the body is pushed out, forgotten or replaced", () => {
+    const { tier, bodies } = full();
+    expect(bodies.map(isFreed)).toEqual([true, false, false]);
+    tier.forget(1);
+    expect(bodies.map(isFreed)).toEqual([true, true, false]);
+    tier.keep(2, body());
+    expect(bodies.map(isFreed)).toEqual([true, true, true]);
+    expect(tier.get(2)?.bytes).toHaveLength(SIZE);
+  });
+
+  test("waits for a reply that is sent from it", () => {
+    const { tier, bodies } = full();
+    const lent = tier.get(1)?.lend(0, SIZE);
+    tier.forget(1);
+    expect(bodies.map(isFreed)).toEqual([true, false, false]);
+    lent?.release?.();
+    expect(bodies.map(isFreed)).toEqual([true, true, false]);
+  });
+
+  test("a body that is too large is not taken", () => {
+    const tier = new MemoryTier(10 * SIZE, SIZE - 1);
+    const large = body();
+    tier.keep(1, large);
+    expect(tier.get(1)).toBeUndefined();
+    large.release();
+    expect(isFreed(large)).toBe(true);
+  });
+
+  test.each([
+    [1, 64],
+    [64, 64],
+    [65, 80],
+    [1024, 1024],
+    [1025, 1280],
+    [102_400, 114_688],
+    [131_072, 131_072],
+    [131_073, 163_840],
+  ])("%d bytes take %d", (sizeBytes, expected) => {
+    expect(allocatedBytes(sizeBytes)).toBe(expected);
   });
 });
