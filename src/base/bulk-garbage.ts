@@ -1,10 +1,14 @@
 /**
- * Keeps memory flat while gigabytes pass through.
+ * Keeps memory flat while gigabytes pass through, as far as nobody says that he is done with it
+ * (counted-bytes.ts).
  *
  * Chunks from sockets lie outside of the JavaScript heap, which is small, so the collector sees
  * little reason to hurry, and on a busy machine its threads come late: 5 GiB on their way into
  * the store left 150 MiB of chunks behind that nobody needed any more. Whoever moves many bytes
  * reports them here; every so often what is left behind is taken away at once, if it is much.
+ *
+ * Much it is when both measures say so: the runtime counts buffers that were freed already until it
+ * looks at them, and resident memory holds more than buffers.
  *
  * Chunks live for moments, so a young collection finds nearly all of them, in 1.5 to 2 ms. A full
  * one holds everybody up for 25 to 40 ms on a busy core (beside eight misses of 64 MiB that alone was the
@@ -28,6 +32,8 @@ const WORTH_A_WAIT_BYTES = 192 * MIB;
 export interface Collector {
   /** Bytes of all buffers, in use or not. */
   heldBytes(): number;
+  /** Resident memory of the process. */
+  residentBytes(): number;
   /** Frees what was made since the last collection and is not used any more. */
   collectYoung(): void;
   /** Begins to free everything that is not used any more. */
@@ -38,6 +44,7 @@ export interface Collector {
 
 const runtimeCollector: Collector = {
   heldBytes: () => process.memoryUsage().arrayBuffers,
+  residentBytes: () => process.memoryUsage.rss(),
   collectYoung: () => void edenGC(),
   beginAll: () => Bun.gc(false),
   collectAll: () => void fullGC(),
@@ -48,6 +55,8 @@ export class BulkGarbage {
   #passedBytes = 0;
   /** Held after the last collection. */
   #leftBytes = 0;
+  /** Resident after the last collection, or less. */
+  #leftResidentBytes = 0;
   /** The least that was left since the last full collection: at most that much was in use. */
   #inUseBytes = 0;
   /** What was left when a full collection was last asked for, or less. */
@@ -64,9 +73,13 @@ export class BulkGarbage {
     this.#passedBytes = 0;
     const heldBytes = this.#collector.heldBytes();
     this.#leftBytes = Math.min(this.#leftBytes, heldBytes);
+    const residentBytes = this.#collector.residentBytes();
+    this.#leftResidentBytes = Math.min(this.#leftResidentBytes, residentBytes);
     if (heldBytes - this.#leftBytes < WORTH_BYTES) return;
+    if (residentBytes - this.#leftResidentBytes < WORTH_BYTES) return;
     this.#collector.collectYoung();
     this.#leftBytes = this.#collector.heldBytes();
+    this.#leftResidentBytes = this.#collector.residentBytes();
     this.#inUseBytes = Math.min(this.#inUseBytes, this.#leftBytes);
     this.#askedAtBytes = Math.min(this.#askedAtBytes, this.#leftBytes);
     if (this.#leftBytes - this.#inUseBytes >= WORTH_A_WAIT_BYTES) {
