@@ -21,13 +21,13 @@ import { edenGC, fullGC } from "bun:jsc";
 
 const MIB = 1024 * 1024;
 /** How many bytes pass between two looks. */
-const STEP_BYTES = 48 * MIB;
+const STEP_BYTES = 32 * MIB;
 /** Less than this is not worth it: left alone, the collector keeps below it on a quiet machine. */
-const WORTH_BYTES = 48 * MIB;
+const WORTH_BYTES = 32 * MIB;
 /** So much more left by young collections is worth a full one in the background; it may be in use. */
 const WORTH_OF_ALL_BYTES = 64 * MIB;
 /** So much left is worth to wait for one. */
-const WORTH_A_WAIT_BYTES = 192 * MIB;
+const WORTH_A_WAIT_BYTES = 128 * MIB;
 
 export interface Collector {
   /** Bytes of all buffers, in use or not. */

@@ -42,7 +42,7 @@ test("what passing bytes leave behind never grows beyond some steps", () => {
   for (let passedMib = 0; passedMib < 5000; passedMib += 1) {
     memory.heldMib += 1;
     garbage.passed(MIB);
-    expect(memory.heldMib).toBeLessThan(10 + 48 + 48);
+    expect(memory.heldMib).toBeLessThan(10 + 32 + 32);
   }
   expect(memory).toMatchObject({ begun: 0, full: 0 });
 });
@@ -73,7 +73,7 @@ test("what is in use is not collected again and again", () => {
 
 test.each([
   ["in the background", true, 64],
-  ["and waited for, when the background comes late", false, 192],
+  ["and waited for, when the background comes late", false, 128],
 ] as const)("what young collections leave behind is collected %s", (_, isPrompt, boundMib) => {
   const memory = memoryOf(10);
   memory.isPrompt = isPrompt;
@@ -82,7 +82,7 @@ test.each([
     memory.heldMib += 1;
     if (passedMib % 2 === 0) memory.oldMib += 1;
     garbage.passed(MIB);
-    expect(memory.heldMib).toBeLessThan(10 + boundMib + 3 * 48);
+    expect(memory.heldMib).toBeLessThan(10 + boundMib + 3 * 32);
   }
   expect(memory.begun).toBeGreaterThan(0);
   expect(memory.full > 0).toBe(!isPrompt);
