@@ -48,7 +48,7 @@ test("what passing bytes leave behind never grows beyond some steps", () => {
 });
 
 test("nothing is collected when little lies around", () => {
-  const memory = memoryOf(40);
+  const memory = memoryOf(20);
   const garbage = new BulkGarbage(memory);
   for (let passedMib = 0; passedMib < 1000; passedMib += 1) garbage.passed(MIB);
   expect(memory).toMatchObject({ young: 0, full: 0 });
