@@ -10,6 +10,7 @@
 
 import type { Socket, TCPSocketListener } from "bun";
 
+import { assert } from "../../base/assert.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
@@ -127,12 +128,13 @@ export class Wire implements BodySink {
     if (head.length > HEAD_BYTES_MAX) await this.write(Buffer.from(head, "latin1"));
     else headBytes = scratch.write(head, 0, "latin1");
     let fetchedBytes = 0;
-    for (let offset = 0; offset < file.lengthBytes;) {
+    let offset = 0;
+    while (offset < file.lengthBytes) {
       const missingBytes = file.lengthBytes - offset;
       // The first piece comes with a header, which waits in a buffer that is everybody's.
       const turn = headBytes > 0 ? undefined : fileTurns.enter(Math.min(PIECE_BYTES, missingBytes));
       if (turn !== undefined) await turn;
-      let count = Math.min(CHUNK_BYTES, missingBytes);
+      let copiedBytesMax = CHUNK_BYTES;
       if (headBytes === 0 && this.#isPlain && missingBytes >= SENDFILE_BYTES_MIN) {
         const wantedBytes = Math.min(PIECE_BYTES, missingBytes);
         const isThere = isResident(file.descriptor, file.offsetBytes + offset, wantedBytes);
@@ -147,10 +149,12 @@ export class Wire implements BodySink {
           offset += sentBytes;
           if (sentBytes === wantedBytes) continue;
           // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
-          if (sentBytes > 0) count = PROBE_BYTES;
+          if (sentBytes > 0) copiedBytesMax = PROBE_BYTES;
         }
       }
       const from = file.offsetBytes + offset;
+      // Of what is missing now: sendfile may have taken all but a few bytes of it.
+      const count = Math.min(copiedBytesMax, file.lengthBytes - offset);
       const readBytes = readResident(file.descriptor, scratch, headBytes, count, from);
       if (readBytes === 0) {
         offset += await this.#writeFromDisk(headBytes, file, offset);
@@ -166,6 +170,7 @@ export class Wire implements BodySink {
       }
       headBytes = 0;
     }
+    assert(offset === file.lengthBytes, "a slice is sent to its end and not beyond");
   }
 
   /** The kernel has room: gives it what was kept, then wakes who waits. True when it took any. */

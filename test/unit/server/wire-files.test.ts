@@ -1,0 +1,108 @@
+// Files on the wire: exactly the bytes of the slice, wherever the kernel stops taking them.
+// Method: the "socket" is a pipe of known capacity for sendfile, so that it takes just so many bytes, and a
+// list for ordinary writes, which takes everything. The file goes on behind the slice, with other bytes.
+
+import { afterAll, expect, test } from "bun:test";
+import { dlopen, FFIType, ptr } from "bun:ffi";
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { Socket } from "bun";
+
+import type { FileSlice } from "../../../src/http/exchange.ts";
+import { Wire } from "../../../src/server/http1/wire.ts";
+
+const KIB = 1024;
+const PIPE_BYTES = 512 * KIB;
+/** The first piece goes out with the header, the second one by sendfile. */
+const FIRST_BYTES = 256 * KIB;
+const SLICE_BYTES = FIRST_BYTES + 512 * KIB;
+const HEAD = "HTTP/1.1 200 OK\r\n\r\n";
+
+const { i32, ptr: pointer } = FFIType;
+const O_NONBLOCK = 0o4000;
+const F_SETPIPE_SZ = 1031;
+
+const folder = mkdtempSync(join(tmpdir(), "tag-wire-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A pipe that takes `roomBytes` (a multiple of the page size) and no more. */
+function pipeWithRoom(roomBytes: number) {
+  const libc = dlopen("libc.so.6", {
+    pipe2: { args: [pointer, i32], returns: i32 },
+    fcntl: { args: [i32, i32, i32], returns: i32 },
+    write: { args: [i32, pointer, i32], returns: i32 },
+  }).symbols;
+  const ends = new Int32Array(2);
+  if (libc.pipe2(ptr(ends), O_NONBLOCK) !== 0) throw new Error("no pipe");
+  const [readEnd = -1, writeEnd = -1] = ends;
+  expect(libc.fcntl(writeEnd, F_SETPIPE_SZ, PIPE_BYTES)).toBe(PIPE_BYTES);
+  const filler = new Uint8Array(PIPE_BYTES - roomBytes);
+  if (filler.length > 0)
+    expect(libc.write(writeEnd, ptr(filler), filler.length)).toBe(filler.length);
+  return {
+    writeEnd,
+    /** What sendfile put in. */
+    taken(): Buffer {
+      const all = Buffer.alloc(PIPE_BYTES);
+      const count = readSync(readEnd, all);
+      return all.subarray(filler.length, count);
+    },
+    close() {
+      closeSync(readEnd);
+      closeSync(writeEnd);
+    },
+  };
+}
+
+/** A slice in the middle of a file, all of it in memory. */
+function sliceOfLargerFile() {
+  const body = Buffer.from(Uint8Array.from({ length: SLICE_BYTES }, (_, at) => (at * 7) & 127));
+  const others = Buffer.alloc(64 * KIB, 0xff); // never a byte of the body
+  const path = join(folder, "file");
+  writeFileSync(path, Buffer.concat([others, body, others]));
+  const descriptor = openSync(path, "r");
+  const slice: FileSlice = {
+    descriptor,
+    path,
+    offsetBytes: others.length,
+    lengthBytes: SLICE_BYTES,
+    release: () => closeSync(descriptor),
+  };
+  return { body, slice };
+}
+
+test.skipIf(process.platform !== "linux").each([
+  ["all of it", 512 * KIB],
+  ["all but less than an ordinary write", 508 * KIB],
+  ["all but an ordinary write", 496 * KIB],
+  ["a little", 4 * KIB],
+  ["nothing", 0],
+])("a slice ends where it ends when sendfile takes %s", async (_what, roomBytes) => {
+  const { body, slice } = sliceOfLargerFile();
+  const pipe = pipeWithRoom(roomBytes);
+  /** What was taken, in order; sendfile's part is known by its length only until it is read. */
+  const written: Buffer[] = [];
+  const socket = {
+    fd: pipe.writeEnd,
+    write(bytes: Uint8Array, from: number, length: number) {
+      written.push(Buffer.from(bytes.subarray(from, from + length)));
+      return length;
+    },
+  };
+  const wire = new Wire(socket as unknown as Socket<unknown>, true, () => undefined);
+  try {
+    await wire.writeFile(HEAD, slice);
+    const direct = pipe.taken();
+    const [first = Buffer.alloc(0), ...rest] = written;
+    expect(first.subarray(0, HEAD.length).toString()).toBe(HEAD);
+    const sent = Buffer.concat([first.subarray(HEAD.length), direct, ...rest]);
+    expect(sent.length).toBe(SLICE_BYTES);
+    expect(Buffer.compare(sent, body)).toBe(0);
+    expect(wire.acceptedBytes).toBe(HEAD.length + SLICE_BYTES);
+  } finally {
+    slice.release();
+    pipe.close();
+  }
+});
