@@ -343,8 +343,9 @@ async function main(): Promise<number> {
 }
 
 try {
-  process.exitCode = await main();
+  process.exit(await main());
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
+  killPrograms(); // of a run that broke off, some are still there
+  process.exit(1);
 }

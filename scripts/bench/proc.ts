@@ -8,16 +8,28 @@ import { cpus, totalmem } from "node:os";
 /** `sysconf(_SC_CLK_TCK)`; 100 on every Linux that matters. */
 const TICKS_PER_SECOND = 100;
 
-/** User and system time of the processes since they started, in milliseconds; 0 for one that is gone. */
-export function cpuMsOf(pids: readonly number[]): number {
-  let ticks = 0;
+/** User and system time of each process since it started, in milliseconds; those that are gone are left out. */
+export function cpuMsOf(pids: readonly number[]): Map<number, number> {
+  const times = new Map<number, number>();
   for (const pid of pids) {
     const stat = readText(`/proc/${pid}/stat`);
+    if (stat === "") continue;
     // The second field is the program's name in parentheses and may contain anything.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    ticks += Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+    const ticks = Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+    times.set(pid, (ticks * 1000) / TICKS_PER_SECOND);
   }
-  return (ticks * 1000) / TICKS_PER_SECOND;
+  return times;
+}
+
+/** What processes used between two looks; one that ended in between (nginx's cache loader) counts for nothing. */
+export function cpuMsBetween(
+  before: ReadonlyMap<number, number>,
+  after: ReadonlyMap<number, number>,
+): number {
+  let usedMs = 0;
+  for (const [pid, ms] of after) usedMs += ms - (before.get(pid) ?? 0);
+  return usedMs;
 }
 
 /** The process and everything it started. */

@@ -10,7 +10,7 @@ import { ptr } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
 
 import { unreachable } from "../../../src/base/assert.ts";
-import { cpuMsOf, isAlive } from "../proc.ts";
+import { cpuMsBetween, cpuMsOf, isAlive } from "../proc.ts";
 import { AnswerReader } from "./answer.ts";
 import { prepareHeads } from "./heads.ts";
 import type { PreparedHeads } from "./heads.ts";
@@ -130,7 +130,7 @@ class Generator {
       errorSamples: this.#errorSamples,
       hitShare: this.#headsRead === 0 ? 0 : this.#hits / this.#headsRead,
       groups: this.#groupResults(),
-      serverCpuMs: now.serverMs - edges.serverMs,
+      serverCpuMs: cpuMsBetween(edges.serverMs, now.serverMs),
       clientCpuMs: now.clientMs - edges.clientMs,
     };
   }
@@ -260,7 +260,7 @@ class Generator {
     }
   }
 
-  #readCpu(): { serverMs: number; clientMs: number } {
+  #readCpu(): { serverMs: ReadonlyMap<number, number>; clientMs: number } {
     const { user, system } = process.cpuUsage();
     return { serverMs: cpuMsOf(this.#plan.watchedPids), clientMs: (user + system) / 1000 };
   }
