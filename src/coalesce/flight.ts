@@ -594,7 +594,8 @@ export class Flight {
       if (this.#hasRoom()) return;
       const leftMs = this.#seams.limits.slowConsumerMs - (nowMs - blockedSinceMs);
       const isOver = leftMs <= 0 && this.#someoneStarves() && this.#cutSlowest();
-      if (!isOver) await this.#changedOr(keepUpMs > 0 ? Math.ceil(keepUpMs) : Math.max(leftMs, 100));
+      if (!isOver)
+        await this.#changedOr(keepUpMs > 0 ? Math.ceil(keepUpMs) : Math.max(leftMs, 100));
     }
   }
 

@@ -51,9 +51,12 @@ export async function fetchShared(
     }
     const joined = await join(state, parts, flight, xCache);
     if (joined !== undefined) return joined;
-    // The flight is over: what it brought is in the cache by now, if anywhere.
+    // The flight is over: what it brought is in the cache by now, if anywhere. It may have brought
+    // nothing, and what is there is what was there before and has expired.
     const entry = cache.lookup(id, state.inbound.fields);
-    if (entry !== undefined && mayShare(state, parts, entry)) {
+    const decision = cache.decide(entry, readWishes(state.inbound.fields));
+    const isExpired = decision.kind === "revalidate" && decision.because === "expired";
+    if (entry !== undefined && !isExpired && mayShare(state, parts, entry)) {
       const reply = await serveEntry(state, parts, entry);
       if (reply !== undefined) return reply;
     }
