@@ -7,7 +7,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { openCatalogReader, type DiskStorage } from "../../../src/storage/open.ts";
 import { mayEvict } from "../../../src/storage/policy.ts";
-import { bodyOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
+import { bodyOf, metaOf, patternOf, store, writeAll } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 
@@ -26,6 +26,23 @@ async function storeSome(storage: DiskStorage, prefix: string, sizeBytes = 5000)
 /** What a start has to catch up with happens in the background. */
 async function untilPinned(storage: DiskStorage, entries: number): Promise<void> {
   while (storage.pinFigures().entries !== entries) await systemClock.sleep(2);
+}
+
+/** Stores an object; eviction makes room in the background, every other refusal is for the test to see. */
+async function storeOnceThereIsRoom(storage: DiskStorage, key: string): Promise<void> {
+  const meta = metaOf({ bucket: "b", key }, 5000);
+  for (;;) {
+    const fill = storage.beginFill({ meta });
+    if (!("refused" in fill)) {
+      await writeAll(fill, 0, patternOf(key, 5000));
+      const outcome = await fill.commit(() => true);
+      fill.release();
+      if (outcome.kind === "committed") return;
+    } else if (fill.refused !== "disk_full") {
+      throw new Error(`the fill was refused: ${fill.refused}`);
+    }
+    await systemClock.sleep(2);
+  }
 }
 
 async function untilWalked(path: string): Promise<void> {
@@ -167,8 +184,7 @@ test("what is pinned is taken although the policy is choosy", async () => {
     await storeSome(storage, `other/${round}/`, 400_000).catch(() => undefined);
   }
   for (let n = 0; n < 20; n += 1) {
-    const key = `p/${n}`;
-    await store(storage, metaOf({ bucket: "b", key }, 5000), patternOf(key, 5000));
+    await storeOnceThereIsRoom(storage, `p/${n}`);
   }
   expect(storage.pinFigures().entries).toBe(20);
 });
