@@ -16,7 +16,13 @@ import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
 import { CHUNK_BYTES, readChunk, touchByte } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
-import { isResident, prefetch, readResident, sendFile } from "../../base/page-cache.ts";
+import {
+  bytesReady,
+  PROBE_STEP_BYTES,
+  prefetch,
+  readResident,
+  sendFile,
+} from "../../base/page-cache.ts";
 
 /** Room for a header before the body bytes; a longer one is sent on its own. */
 const HEAD_BYTES_MAX = 32 * 1024;
@@ -127,7 +133,9 @@ export class Wire implements BodySink {
     let headBytes = 0;
     if (head.length > HEAD_BYTES_MAX) await this.write(Buffer.from(head, "latin1"));
     else headBytes = scratch.write(head, 0, "latin1");
-    let fetchedBytes = 0;
+    /** Ends of what the disk was asked for and of what was waited for. */
+    let askedBytes = 0;
+    let awaitedBytes = 0;
     let offset = 0;
     while (offset < file.lengthBytes) {
       const missingBytes = file.lengthBytes - offset;
@@ -137,17 +145,18 @@ export class Wire implements BodySink {
       let copiedBytesMax = CHUNK_BYTES;
       if (headBytes === 0 && this.#isPlain && missingBytes >= SENDFILE_BYTES_MIN) {
         const wantedBytes = Math.min(PIECE_BYTES, missingBytes);
-        const isThere = isResident(file.descriptor, file.offsetBytes + offset, wantedBytes);
-        if (isThere === false && fetchedBytes <= offset) {
-          await fetchPages(file, offset, wantedBytes);
-          fetchedBytes = offset + wantedBytes;
+        const readyBytes = bytesReady(file.descriptor, file.offsetBytes + offset, wantedBytes);
+        if (readyBytes === 0 && awaitedBytes <= offset) {
+          if (askedBytes <= offset) askedBytes = offset + askForPages(file, offset);
+          awaitedBytes = offset + Math.min(PROBE_STEP_BYTES, wantedBytes);
+          await touchByte(file, awaitedBytes - 1);
           continue;
         }
-        // What was fetched and is gone again is copied below, which can wait for the disk.
-        if (isThere === true) {
-          const sentBytes = this.#sendDirectly(file, offset, wantedBytes);
+        // What was waited for and is gone again is copied below, which can wait for the disk.
+        if (readyBytes !== undefined && readyBytes > 0) {
+          const sentBytes = this.#sendDirectly(file, offset, readyBytes);
           offset += sentBytes;
-          if (sentBytes === wantedBytes) continue;
+          if (sentBytes === readyBytes) continue;
           // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
           if (sentBytes > 0) copiedBytesMax = PROBE_BYTES;
         }
@@ -252,13 +261,13 @@ export class Wire implements BodySink {
 }
 
 /**
- * Waits until a stretch of a file is in memory, with what follows on its way. The kernel reads by itself;
- * a thread that copied would take the processor from everybody else.
+ * Makes the kernel begin to read a file into memory by itself; a thread that copied would take the processor
+ * from everybody else. Returns how many bytes from `offset` on were asked for.
  */
-function fetchPages(file: FileSlice, offset: number, count: number): Promise<void> {
-  const aheadBytes = Math.min(PREFETCH_BYTES, file.lengthBytes - offset);
-  prefetch(file.descriptor, file.offsetBytes + offset, aheadBytes);
-  return touchByte(file, offset + count - 1);
+function askForPages(file: FileSlice, offset: number): number {
+  const count = Math.min(PREFETCH_BYTES, file.lengthBytes - offset);
+  prefetch(file.descriptor, file.offsetBytes + offset, count);
+  return count;
 }
 
 /** bun-types does not know the property yet. */

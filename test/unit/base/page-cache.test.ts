@@ -12,7 +12,7 @@ import { join } from "node:path";
 
 import { pumpFile, readWhole, touchByte } from "../../../src/server/pump.ts";
 import { errorCode } from "../../../src/base/errors.ts";
-import { isResident, prefetch, readResident, sendFile } from "../../../src/base/page-cache.ts";
+import { bytesReady, prefetch, readResident, sendFile } from "../../../src/base/page-cache.ts";
 import { makeCold } from "../../support/page-cache.ts";
 
 // tmpfs cannot tell what is resident, so the files are put where the sources are.
@@ -69,16 +69,16 @@ test("cold pages are not waited for, and the slower ways still read all of them"
 
 test("what is resident is known, and brought in without waiting for it", async () => {
   const { descriptor, path } = openFile("known");
-  expect(isResident(descriptor, 0, SIZE)).toBe(true);
-  expect(isResident(descriptor, 4095, 2)).toBe(true);
+  expect(bytesReady(descriptor, 0, SIZE)).toBe(SIZE);
+  expect(bytesReady(descriptor, 4095, 2)).toBe(2);
   makeCold(descriptor);
-  expect(isResident(descriptor, 0, SIZE)).toBe(false);
+  expect(bytesReady(descriptor, 0, SIZE)).toBe(0);
   prefetch(descriptor, 0, SIZE);
   const file = { descriptor, path, offsetBytes: 0, lengthBytes: SIZE, release: () => undefined };
   await touchByte(file, SIZE - 1);
-  expect(isResident(descriptor, 0, SIZE)).toBe(true);
+  expect(bytesReady(descriptor, 0, SIZE)).toBe(SIZE);
   closeSync(descriptor);
-  expect(isResident(descriptor, 0, SIZE)).toBeUndefined();
+  expect(bytesReady(descriptor, 0, SIZE)).toBeUndefined();
   expect(await touchByte(file, 0).catch(errorCode)).toBe("storage_io");
 });
 
