@@ -7,18 +7,24 @@
  * machine, Linux 6.18). A socket that began with BBR stays paced under any other algorithm, so
  * the listener has to be changed, whose connections inherit from it; those from other machines
  * get back what the host prescribes. Hosts with another default (cubic, reno) are left alone.
- *
- * libc is asked directly; where it cannot be (macOS, musl) everything stays as it is.
  */
 
-import { dlopen, FFIType, ptr } from "bun:ffi";
+import type { Clock } from "../base/clock.ts";
+import {
+  congestionControlOf,
+  isListening,
+  localEndOf,
+  ownDescriptors,
+  remoteEndOf,
+  setCongestionControl,
+} from "../base/socket-calls.ts";
+import type { SocketEnd } from "../base/socket-calls.ts";
 
-const IPPROTO_TCP = 6;
-const TCP_CONGESTION = 13;
-/** Longest name of an algorithm, as the kernel has it (TCP_CA_NAME_MAX). */
-const NAME_BYTES = 16;
 /** Paces nothing, and is there and allowed on every Linux. */
 const UNPACED = "reno";
+
+/** How often descriptors are gone through at most: a thousand take 2 ms. */
+const SEARCH_EVERY_MS = 1000;
 
 /** What an accepted connection tells of itself. */
 export interface Endpoints {
@@ -53,42 +59,63 @@ export function withoutLocalPacing(
   };
 }
 
-/** The congestion control of a socket, "bbr" for example; undefined when the system cannot be asked. */
-export function congestionControlOf(descriptor: number): string | undefined {
-  const name = Buffer.alloc(NAME_BYTES);
-  const length = new Uint32Array([NAME_BYTES]);
-  const calls = socketCalls();
-  if (calls?.getsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, ptr(name), ptr(length)) !== 0) {
-    return undefined;
+/**
+ * The same for a server that shows neither its listening socket nor its connections (`Bun.serve`): they are
+ * found by their ports. A connection from another machine gets the host's algorithm back before its first large
+ * reply; for what is smaller than a window there is nothing to pace.
+ */
+export class PacingByPort {
+  readonly #port: number;
+  readonly #pacing: Pacing;
+  readonly #clock: Clock;
+  /** Connections of the port when it was last searched for them, by their other end. */
+  #found = new Map<string, number>();
+  #searchedAtMs = Number.NEGATIVE_INFINITY;
+
+  /** Undefined when there is nothing to do. Call it again for the successor of a listener. */
+  static prepare(port: number, clock: Clock, hostAlgorithm?: string): PacingByPort | undefined {
+    let prepared: PacingByPort | undefined;
+    for (const descriptor of ownDescriptors()) {
+      if (!isListening(descriptor) || localEndOf(descriptor)?.port !== port) continue;
+      const pacing = withoutLocalPacing(descriptor, hostAlgorithm);
+      if (pacing !== undefined) prepared = new PacingByPort(port, pacing, clock);
+    }
+    return prepared;
   }
-  return name.toString("latin1").replace(/\0.*$/s, "");
-}
 
-function setCongestionControl(descriptor: number, algorithm: string): boolean {
-  const name = Buffer.from(algorithm, "latin1");
-  const calls = socketCalls();
-  return calls?.setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, ptr(name), name.length) === 0;
-}
-
-type SocketCalls = ReturnType<typeof open>;
-
-/** Undefined until it was looked for, null when the system has none. */
-let loaded: SocketCalls | null | undefined;
-
-function socketCalls(): SocketCalls | null {
-  if (loaded !== undefined) return loaded;
-  try {
-    loaded = process.platform === "linux" ? open() : null;
-  } catch {
-    loaded = null;
+  private constructor(port: number, pacing: Pacing, clock: Clock) {
+    this.#port = port;
+    this.#pacing = pacing;
+    this.#clock = clock;
   }
-  return loaded;
+
+  /** Call before a reply of many bytes. A connection that is not found stays without pacing for now. */
+  beforeLargeReply(client: SocketEnd): void {
+    const { address } = client;
+    if (address === "127.0.0.1" || address === "::1") return;
+    const descriptor = this.#connectionOf(client);
+    const localAddress = descriptor === undefined ? undefined : localEndOf(descriptor)?.address;
+    if (descriptor === undefined || localAddress === undefined) return;
+    this.#pacing.onAccepted({ descriptor, localAddress, remoteAddress: address });
+  }
+
+  #connectionOf(client: SocketEnd): number | undefined {
+    const known = this.#found.get(keyOf(client));
+    const other = known === undefined ? undefined : remoteEndOf(known);
+    if (other !== undefined && keyOf(other) === keyOf(client)) return known;
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#searchedAtMs < SEARCH_EVERY_MS) return undefined;
+    this.#searchedAtMs = nowMs;
+    this.#found = new Map();
+    for (const descriptor of ownDescriptors()) {
+      if (localEndOf(descriptor)?.port !== this.#port) continue;
+      const remote = remoteEndOf(descriptor);
+      if (remote !== undefined) this.#found.set(keyOf(remote), descriptor);
+    }
+    return this.#found.get(keyOf(client));
+  }
 }
 
-function open() {
-  const { i32, ptr: pointer, u32 } = FFIType;
-  return dlopen("libc.so.6", {
-    getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
-    setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
-  }).symbols;
+function keyOf({ address, port }: SocketEnd): string {
+  return `${address} ${port}`;
 }

@@ -19,6 +19,7 @@ import type { Framing } from "./framing.ts";
 import { OutgoingReply, ServerInbound } from "./inbound.ts";
 import type { Setting } from "./inbound.ts";
 import { clientGone, describeError, plainAddress } from "./options.ts";
+import type { PacingByPort } from "./pacing.ts";
 import { fileSource, readChunkNow, readWhole, wrongLength } from "./pump.ts";
 import { ZeroCopyBody } from "./zero-copy-body.ts";
 import type { HotBlobs } from "./zero-copy-blobs.ts";
@@ -55,8 +56,15 @@ export class ZeroCopyExchange extends ServerInbound {
   readonly #server: Server<undefined>;
   readonly #setting: Setting;
   readonly #memory: ReplyMemory;
+  readonly #pacing: PacingByPort | undefined;
 
-  constructor(request: Request, server: Server<undefined>, setting: Setting, memory: ReplyMemory) {
+  constructor(
+    request: Request,
+    server: Server<undefined>,
+    setting: Setting,
+    memory: ReplyMemory,
+    pacing: PacingByPort | undefined,
+  ) {
     const fields = new Fields(rawHeadersOf(request));
     const remoteAddress = plainAddress(server.requestIP(request)?.address);
     super(
@@ -67,6 +75,7 @@ export class ZeroCopyExchange extends ServerInbound {
     this.#server = server;
     this.#setting = setting;
     this.#memory = memory;
+    this.#pacing = pacing;
     this.body = requestHasBody(fields)
       ? new ZeroCopyBody(request, fields, setting.clock, setting.limits.stallTimeoutMs)
       : null;
@@ -116,6 +125,9 @@ export class ZeroCopyExchange extends ServerInbound {
     if (framing.body.kind === "empty") {
       outgoing.finish(0, true);
       return responseOf(null, init);
+    }
+    if (framing.body.kind === "chunked" || framing.body.lengthBytes >= SENDFILE_BYTES) {
+      this.#beforeLargeReply();
     }
     switch (body.kind) {
       case "none":
@@ -290,6 +302,15 @@ export class ZeroCopyExchange extends ServerInbound {
       // Nothing is read before Bun asks for it: that is the back-pressure.
       { highWaterMark: 0 },
     );
+  }
+
+  #beforeLargeReply(): void {
+    const client = this.#pacing === undefined ? null : this.#server.requestIP(this.#request);
+    if (client === null) return;
+    this.#pacing?.beforeLargeReply({
+      address: plainAddress(client.address),
+      port: client.port,
+    });
   }
 
   #headersOf({ headers }: Framing): string[] {

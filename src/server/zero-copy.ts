@@ -23,6 +23,7 @@ import type { Server } from "bun";
 import type { Setting } from "./inbound.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "./options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "./options.ts";
+import { PacingByPort } from "./pacing.ts";
 import { HotBlobs } from "./zero-copy-blobs.ts";
 import { ReplyBudget } from "./zero-copy-budget.ts";
 import { ZeroCopyExchange, secondsOf } from "./zero-copy-exchange.ts";
@@ -39,6 +40,7 @@ export class ZeroCopyListener implements Listener {
   /** Requests whose `Response` we have not made yet. */
   #unansweredCount = 0;
   #port: number;
+  #pacing: PacingByPort | undefined;
 
   constructor(options: ListenerOptions) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -121,8 +123,8 @@ export class ZeroCopyListener implements Listener {
   }
 
   #serve(port: number, tls: TlsMaterial | undefined, reusePort: boolean): Server<undefined> {
-    const { limits, log, bindIp } = this.#setting;
-    return Bun.serve({
+    const { clock, limits, log, bindIp } = this.#setting;
+    const started = Bun.serve({
       hostname: bindIp,
       port,
       reusePort,
@@ -137,6 +139,8 @@ export class ZeroCopyListener implements Listener {
         return new Response(null, { status: 500 });
       },
     });
+    this.#pacing = PacingByPort.prepare(started.port ?? port, clock) ?? this.#pacing;
+    return started;
   }
 
   #answer(request: Request, server: Server<undefined>): Response | Promise<Response> {
@@ -153,7 +157,13 @@ export class ZeroCopyListener implements Listener {
 
   /** Rejects never and throws never. */
   #respond(request: Request, server: Server<undefined>): Response | Promise<Response> {
-    const exchange = new ZeroCopyExchange(request, server, this.#setting, this.#memory);
+    const exchange = new ZeroCopyExchange(
+      request,
+      server,
+      this.#setting,
+      this.#memory,
+      this.#pacing,
+    );
     try {
       const reply = this.#setting.handler(exchange);
       if (!(reply instanceof Promise)) return exchange.respond(reply);

@@ -4,8 +4,18 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import type { Socket, TCPSocketListener } from "bun";
+import { connect } from "node:net";
+
+import {
+  congestionControlOf,
+  localEndOf,
+  ownDescriptors,
+  remoteEndOf,
+} from "../../../src/base/socket-calls.ts";
+import type { SocketEnd } from "../../../src/base/socket-calls.ts";
 import { descriptorOf } from "../../../src/server/http1/wire.ts";
-import { congestionControlOf, withoutLocalPacing } from "../../../src/server/pacing.ts";
+import { PacingByPort, withoutLocalPacing } from "../../../src/server/pacing.ts";
+import { SimClock } from "../../support/sim-clock.ts";
 
 const open: { stop(isNow: boolean): void }[] = [];
 afterEach(() => {
@@ -70,5 +80,82 @@ describe.if(process.platform === "linux")("pacing", () => {
   test("is left alone when the descriptor is none", () => {
     expect(congestionControlOf(-1)).toBeUndefined();
     expect(withoutLocalPacing(-1)).toBeUndefined();
+  });
+});
+
+/** A server that shows no descriptors, and connections to it from addresses of this machine. */
+function hideServer() {
+  const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
+  open.push(server);
+  const port = server.port ?? 0;
+  const clock = new SimClock();
+  return {
+    clock,
+    pacing: PacingByPort.prepare(port, clock, "bbr"),
+    connectFrom: async (localAddress: string) => {
+      const client = await new Promise<SocketEnd>((resolve, reject) => {
+        const socket = connect({ host: "127.0.0.1", port, localAddress });
+        open.push({ stop: () => socket.destroy() });
+        socket.once("error", reject);
+        // An answer has come: the server has accepted it.
+        socket.once("data", () => resolve({ address: localAddress, port: socket.localPort ?? 0 }));
+        socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      });
+      const descriptor = ownDescriptors().find(
+        (each) => localEndOf(each)?.port === port && remoteEndOf(each)?.port === client.port,
+      );
+      return { client, congestionControl: () => congestionControlOf(descriptor ?? -1) };
+    },
+  };
+}
+
+describe.if(process.platform === "linux")("pacing of a server that shows no descriptors", () => {
+  /** What a connection has that was given back to the host; one without BBR cannot set it. */
+  function givenBack(): string {
+    const isThere = congestionControlOf(descriptorOf(listen(() => undefined))) === "bbr";
+    return isThere ? "bbr" : "reno";
+  }
+
+  test("is off for a client on loopback, also after a large reply", async () => {
+    const { pacing, connectFrom } = hideServer();
+    const { client, congestionControl } = await connectFrom("127.0.0.1");
+    expect(pacing).toBeDefined();
+    expect(congestionControl()).toBe("reno");
+    pacing?.beforeLargeReply(client);
+    expect(congestionControl()).toBe("reno");
+  });
+
+  test("is as the host has it from the first large reply on for a client from elsewhere", async () => {
+    const { pacing, connectFrom } = hideServer();
+    const first = await connectFrom("127.0.0.2");
+    const second = await connectFrom("127.0.0.3");
+    expect(first.congestionControl()).toBe("reno");
+    pacing?.beforeLargeReply(first.client);
+    expect(first.congestionControl()).toBe(givenBack());
+    expect(second.congestionControl()).toBe("reno");
+    pacing?.beforeLargeReply(first.client);
+    pacing?.beforeLargeReply(second.client);
+    expect(first.congestionControl()).toBe(givenBack());
+    expect(second.congestionControl()).toBe(givenBack());
+  });
+
+  test("searches for connections once a second at most", async () => {
+    const { pacing, clock, connectFrom } = hideServer();
+    pacing?.beforeLargeReply({ address: "127.0.0.2", port: 1 }); // there is none such
+    const { client, congestionControl } = await connectFrom("127.0.0.2");
+    await clock.advance(999);
+    pacing?.beforeLargeReply(client);
+    expect(congestionControl()).toBe("reno");
+    await clock.advance(1);
+    pacing?.beforeLargeReply(client);
+    expect(congestionControl()).toBe(givenBack());
+  });
+
+  test("is left alone where nobody listens, and on a host that does not pace", () => {
+    const listener = listen(() => undefined);
+    const { port } = listener;
+    expect(PacingByPort.prepare(port, new SimClock(), "cubic")).toBeUndefined();
+    listener.stop(true);
+    expect(PacingByPort.prepare(port, new SimClock(), "bbr")).toBeUndefined();
   });
 });

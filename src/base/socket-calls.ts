@@ -1,0 +1,120 @@
+/**
+ * What Linux tells of the sockets of this process, and lets change, that Bun has no call for: congestion
+ * control, and which descriptor a listener or a connection has.
+ *
+ * libc is asked directly; where it cannot be (macOS, musl) nothing is known and nothing changes.
+ */
+
+import { dlopen, FFIType, ptr } from "bun:ffi";
+import { readdirSync } from "node:fs";
+
+const SOL_SOCKET = 1;
+const SO_ACCEPTCONN = 30;
+const IPPROTO_TCP = 6;
+const TCP_CONGESTION = 13;
+const AF_INET = 2;
+const AF_INET6 = 10;
+/** Longest name of an algorithm, as the kernel has it (TCP_CA_NAME_MAX). */
+const NAME_BYTES = 16;
+/** struct sockaddr_in6, the longer one: family, port, flow, address, scope. */
+const ADDRESS_BYTES = 28;
+/** `::ffff:0:0/96`, an IPv4 address on a socket of both families. */
+const MAPPED_PREFIX = "00000000000000000000ffff";
+
+/** One end of a connection. */
+export interface SocketEnd {
+  /** "192.0.2.1" also for a mapped one, or IPv6 in its shortest form. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** The congestion control of a socket, "bbr" for example; undefined when the system cannot be asked. */
+export function congestionControlOf(descriptor: number): string | undefined {
+  const name = Buffer.alloc(NAME_BYTES);
+  const length = new Uint32Array([NAME_BYTES]);
+  const calls = socketCalls();
+  if (calls?.getsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, ptr(name), ptr(length)) !== 0) {
+    return undefined;
+  }
+  return name.toString("latin1").replace(/\0.*$/s, "");
+}
+
+/** Changes the congestion control of a socket; false when the system does not have it or allow it. */
+export function setCongestionControl(descriptor: number, algorithm: string): boolean {
+  const name = Buffer.from(algorithm, "latin1");
+  const calls = socketCalls();
+  return calls?.setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, ptr(name), name.length) === 0;
+}
+
+/** Whether a descriptor is a socket that accepts connections. */
+export function isListening(descriptor: number): boolean {
+  const value = new Uint32Array(1);
+  const length = new Uint32Array([value.byteLength]);
+  const calls = socketCalls();
+  const result = calls?.getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, ptr(value), ptr(length));
+  return result === 0 && value[0] === 1;
+}
+
+/** Our end of a socket; undefined when it is none of TCP. */
+export function localEndOf(descriptor: number): SocketEnd | undefined {
+  return endOf(descriptor, "getsockname");
+}
+
+/** The other end of a connection; undefined when the descriptor is none. */
+export function remoteEndOf(descriptor: number): SocketEnd | undefined {
+  return endOf(descriptor, "getpeername");
+}
+
+/** All descriptors of this process, whatever they are; none when they cannot be listed. */
+export function ownDescriptors(): number[] {
+  try {
+    return readdirSync("/proc/self/fd").map(Number);
+  } catch {
+    return [];
+  }
+}
+
+function endOf(descriptor: number, call: "getsockname" | "getpeername"): SocketEnd | undefined {
+  const bytes = Buffer.alloc(ADDRESS_BYTES);
+  const length = new Uint32Array([ADDRESS_BYTES]);
+  if (socketCalls()?.[call](descriptor, ptr(bytes), ptr(length)) !== 0) return undefined;
+  const family = bytes.readUInt16LE(0);
+  const port = bytes.readUInt16BE(2);
+  if (family === AF_INET) return { address: dotted(bytes.subarray(4, 8)), port };
+  if (family !== AF_INET6) return undefined;
+  const hex = bytes.toString("hex", 8, 24);
+  if (hex.startsWith(MAPPED_PREFIX)) return { address: dotted(bytes.subarray(20, 24)), port };
+  const groups = hex.match(/.{4}/g) ?? [];
+  // The URL standard writes addresses as RFC 5952 does.
+  const address = new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
+  return { address, port };
+}
+
+function dotted(bytes: Uint8Array): string {
+  return bytes.join(".");
+}
+
+type SocketCalls = ReturnType<typeof open>;
+
+/** Undefined until it was looked for, null when the system has none. */
+let loaded: SocketCalls | null | undefined;
+
+function socketCalls(): SocketCalls | null {
+  if (loaded !== undefined) return loaded;
+  try {
+    loaded = process.platform === "linux" ? open() : null;
+  } catch {
+    loaded = null;
+  }
+  return loaded;
+}
+
+function open() {
+  const { i32, ptr: pointer, u32 } = FFIType;
+  return dlopen("libc.so.6", {
+    getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
+    setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
+    getsockname: { args: [i32, pointer, pointer], returns: i32 },
+    getpeername: { args: [i32, pointer, pointer], returns: i32 },
+  }).symbols;
+}
