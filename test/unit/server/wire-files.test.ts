@@ -15,8 +15,8 @@ import { Wire } from "../../../src/server/http1/wire.ts";
 
 const KIB = 1024;
 const PIPE_BYTES = 512 * KIB;
-/** The first piece goes out with the header, the second one by sendfile. */
-const FIRST_BYTES = 256 * KIB;
+/** These go out with the header, what follows by sendfile. */
+const FIRST_BYTES = 16 * KIB;
 const SLICE_BYTES = FIRST_BYTES + 512 * KIB;
 const HEAD = "HTTP/1.1 200 OK\r\n\r\n";
 
