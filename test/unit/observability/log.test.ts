@@ -235,3 +235,36 @@ describe("the line writer", () => {
     expect(texts).toEqual(["a\n"]);
   });
 });
+
+describe("plain lines are those of info, byte for byte", () => {
+  test.each([
+    ["nothing", {}],
+    ["only undefined", { a: undefined }],
+    ["every type", { text: "x", count: 1.5, no: false, left_out: undefined, nan: Number.NaN }],
+    ["what has to be escaped", { key: 'a"b\\c\nd\u0000\u2028é\ud800', 'odd name"': "…" }],
+  ])("%s", (_what, fields) => {
+    for (const format of ["json", "console"] as const) {
+      const plain = capture("info,http=info", format);
+      const usual = capture("info,http=info", format);
+      for (const message of ["request", 'an "odd" one', "request"]) {
+        for (const bound of [{}, { module: "http" }, { module: "http", node: 'n"1', port: 1 }]) {
+          plain.log.child(bound).infoPlain(message, fields);
+          usual.log.child(bound).info(message, fields);
+        }
+        plain.log.infoPlain(message, fields);
+        usual.log.info(message, fields);
+      }
+      expect(plain.lines).toEqual(usual.lines);
+      expect(plain.lines).toHaveLength(12);
+    }
+  });
+
+  test("and are not written when the level is off", () => {
+    const { log, lines } = capture("info,http=warn");
+    log.child({ module: "http" }).infoPlain("request", { a: 1 });
+    expect(lines).toEqual([]);
+    log.setFilter({ level: "info", modules: new Map() });
+    log.child({ module: "http" }).infoPlain("request", { a: 1 });
+    expect(lines).toHaveLength(1);
+  });
+});
