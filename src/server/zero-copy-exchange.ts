@@ -264,6 +264,7 @@ export class ZeroCopyExchange extends ServerInbound {
     const { clock, limits } = this.#setting;
     let sentBytes = 0;
     let stallTimer: Timer | undefined;
+    let passedOn: Uint8Array | undefined;
     const finish = (isComplete: boolean) => {
       stallTimer?.cancel();
       outgoing.finish(sentBytes, isComplete);
@@ -278,6 +279,9 @@ export class ZeroCopyExchange extends ServerInbound {
       {
         pull: async (controller) => {
           stallTimer?.cancel();
+          // Bun has written the chunk before this one, or copied what the socket did not take.
+          if (passedOn !== undefined) source.release?.(passedOn);
+          passedOn = undefined;
           try {
             const chunk = await source.read();
             sentBytes += chunk?.length ?? 0;
@@ -291,6 +295,7 @@ export class ZeroCopyExchange extends ServerInbound {
               return;
             }
             controller.enqueue(chunk);
+            passedOn = chunk;
             // The next pull comes when the client took this; if it never does, nobody waits.
             stallTimer = clock.after(limits.stallTimeoutMs, () => cut(controller, clientGone()));
           } catch (error) {

@@ -1,9 +1,11 @@
+import { connect } from "node:net";
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "bun:test";
 
 import { bytesSource } from "../../src/base/byte-source.ts";
+import type { ByteSource } from "../../src/base/byte-source.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { NO_BODY } from "../../src/http/exchange.ts";
 import type { FileSlice, Handler, ReplyBody } from "../../src/http/exchange.ts";
@@ -213,3 +215,75 @@ test.each([
   }
   expect(server.memoryBytes()).toBe(isReused ? 0 : bytes.length);
 });
+
+// Goal: memory that a stream takes back while Bun sends it never reaches a client.
+// Method: chunks of all sizes are overwritten the moment they are given back; one client reads as fast as it
+// can, one stops after every piece, so that Bun has to keep what the socket does not take.
+test.each([0, 2])(
+  "chunks are given back once Bun is done with them (a client that rests %i ms)",
+  async (restMs) => {
+    const sizes = [1, 512 * 1024, 100, 64 * 1024, MIB, 3, 700_001];
+    const lengthBytes = 24 * MIB;
+    const byteAt = (at: number): number => (at * 7 + (at >> 11)) & 127;
+    let givenBack = 0;
+    const openSource = (): ByteSource => {
+      let at = 0;
+      let turn = 0;
+      return {
+        read: async () => {
+          if (at === lengthBytes) return null;
+          const start = at;
+          const chunk = new Uint8Array(Math.min(sizes[turn % sizes.length] ?? 1, lengthBytes - at));
+          for (let index = 0; index < chunk.length; index += 1)
+            chunk[index] = byteAt(start + index);
+          at += chunk.length;
+          turn += 1;
+          return chunk;
+        },
+        release: (chunk) => {
+          givenBack += chunk.length;
+          chunk.fill(0xff);
+        },
+        close: () => undefined,
+      };
+    };
+    await using server = await serve(
+      () => ({
+        status: 200,
+        headers: [],
+        body: { kind: "stream", source: openSource(), lengthBytes },
+      }),
+      { bufferedReplyBytes: MIB },
+    );
+    const wire = await readAll(server.port, restMs);
+    let next = wire.indexOf("\r\n\r\n") + 4;
+    expect(wire.toString("latin1", 0, next)).toContain("ransfer-Encoding: chunked");
+    let received = 0;
+    let wrong = 0;
+    for (;;) {
+      const start = wire.indexOf("\r\n", next) + 2;
+      const end = start + Number.parseInt(wire.toString("latin1", next, start), 16);
+      if (end === start) break;
+      for (const byte of wire.subarray(start, end)) {
+        if (byte !== byteAt(received)) wrong += 1;
+        received += 1;
+      }
+      next = end + 2;
+    }
+    expect(received).toBe(lengthBytes);
+    expect(wrong).toBe(0);
+    expect(givenBack).toBe(lengthBytes);
+  },
+);
+
+/** Everything a server sends for one request; with `restMs`, the socket rests after every piece. */
+async function readAll(port: number, restMs: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  const socket = connect(port, "127.0.0.1");
+  socket.write("GET /b/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  for await (const piece of socket) {
+    pieces.push(piece as Buffer);
+    if (restMs > 0) await systemClock.sleep(restMs);
+  }
+  return Buffer.concat(pieces);
+}
