@@ -37,7 +37,7 @@ const PIECE_BYTES = 512 * 1024;
 const DIRECT_BYTES_MIN = 128 * 1024;
 
 /** What comes along with their header: 4 KiB or 16 cost the same, 64 half as much again (1 MiB, loopback). */
-const FIRST_BYTES = 16 * 1024;
+export const FIRST_BYTES = 16 * 1024;
 
 /** Fewer that are left of them are copied. */
 const SENDFILE_BYTES_MIN = 64 * 1024;

@@ -12,7 +12,13 @@ import { join } from "node:path";
 
 import { pumpFile, readWhole, touchByte } from "../../../src/server/pump.ts";
 import { errorCode } from "../../../src/base/errors.ts";
-import { bytesReady, prefetch, readResident, sendFile } from "../../../src/base/page-cache.ts";
+import {
+  bytesReady,
+  PROBE_STEP_BYTES,
+  prefetch,
+  readResident,
+  sendFile,
+} from "../../../src/base/page-cache.ts";
 import { makeCold } from "../../support/page-cache.ts";
 
 // tmpfs cannot tell what is resident, so the files are put where the sources are.
@@ -22,10 +28,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const SIZE = 1024 * 1024;
 const content = Buffer.from(Array.from({ length: SIZE }, (_, at) => (at * 7 + (at >> 8)) & 255));
 
-function openFile(name: string): { descriptor: number; path: string } {
+function openFile(name: string, times = 1): { descriptor: number; path: string } {
   const path = join(folder, name);
   const descriptor = openSync(path, "w+");
-  writeSync(descriptor, content);
+  for (let time = 0; time < times; time += 1) writeSync(descriptor, content);
   fsyncSync(descriptor);
   return { descriptor, path };
 }
@@ -80,6 +86,36 @@ test("what is resident is known, and brought in without waiting for it", async (
   closeSync(descriptor);
   expect(bytesReady(descriptor, 0, SIZE)).toBeUndefined();
   expect(await touchByte(file, 0).catch(errorCode)).toBe("storage_io");
+});
+
+// Pages that are still being read count as cached, and sendfile would wait for them.
+test("what is said to be ready can be read without waiting, also while the disk is reading", async () => {
+  const { descriptor, path } = openFile("on its way", 24);
+  const sizeBytes = 24 * SIZE;
+  const file = {
+    descriptor,
+    path,
+    offsetBytes: 0,
+    lengthBytes: sizeBytes,
+    release: () => undefined,
+  };
+  const target = Buffer.alloc(SIZE);
+  makeCold(descriptor);
+  prefetch(descriptor, 0, sizeBytes);
+  for (let at = 0; at < sizeBytes;) {
+    const count = Math.min(SIZE, sizeBytes - at);
+    const ready = bytesReady(descriptor, at, count) ?? 0;
+    if (ready === 0) {
+      prefetch(descriptor, at, count); // the kernel does not take everything at once
+      await touchByte(file, at + Math.min(PROBE_STEP_BYTES, count) - 1);
+    }
+    // The last page of each stretch is what was asked for.
+    for (let end = PROBE_STEP_BYTES; end <= ready; end += PROBE_STEP_BYTES) {
+      expect(readResident(descriptor, target, 0, 1, at + end - 1)).toBe(1);
+    }
+    at += ready;
+  }
+  closeSync(descriptor);
 });
 
 test("a file goes to another descriptor, and nothing to a bad one", () => {

@@ -6,6 +6,7 @@ import {
   congestionControlOf,
   isListening,
   localEndOf,
+  localPortOf,
   ownDescriptors,
   remoteEndOf,
   setCongestionControl,
@@ -36,6 +37,7 @@ test.skipIf(process.platform !== "linux").each([
     expect(remoteEndOf(acceptor)).toBeUndefined();
     expect(remoteEndOf(connection)).toEqual({ address: to, port: client.localPort });
     expect(localEndOf(connection)).toEqual({ address: to, port: listener.port });
+    expect(localPortOf(connection)).toBe(listener.port);
     expect(setCongestionControl(connection, "reno")).toBe(true);
     expect(congestionControlOf(connection)).toBe("reno");
     expect(setCongestionControl(connection, "none such")).toBe(false);
@@ -47,10 +49,11 @@ test.skipIf(process.platform !== "linux").each([
 
 test("nothing is known of what is no socket", () => {
   for (const descriptor of [-1, 0]) {
-    expect(congestionControlOf(-1)).toBeUndefined();
     expect(remoteEndOf(descriptor)).toBeUndefined();
     expect(isListening(descriptor)).toBe(false);
   }
+  expect(congestionControlOf(-1)).toBeUndefined();
   expect(localEndOf(-1)).toBeUndefined();
+  expect(localPortOf(-1)).toBeUndefined();
   expect(setCongestionControl(-1, "reno")).toBe(false);
 });

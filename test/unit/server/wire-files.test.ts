@@ -11,12 +11,11 @@ import { join } from "node:path";
 import type { Socket } from "bun";
 
 import type { FileSlice } from "../../../src/http/exchange.ts";
-import { Wire } from "../../../src/server/http1/wire.ts";
+import { FIRST_BYTES, Wire } from "../../../src/server/http1/wire.ts";
 
 const KIB = 1024;
 const PIPE_BYTES = 512 * KIB;
-/** These go out with the header, what follows by sendfile. */
-const FIRST_BYTES = 16 * KIB;
+/** The first bytes go out with the header, what follows by sendfile. */
 const SLICE_BYTES = FIRST_BYTES + 512 * KIB;
 const HEAD = "HTTP/1.1 200 OK\r\n\r\n";
 
