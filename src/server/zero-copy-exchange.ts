@@ -279,7 +279,8 @@ export class ZeroCopyExchange extends ServerInbound {
       {
         pull: async (controller) => {
           stallTimer?.cancel();
-          // Bun has written the chunk before this one, or copied what the socket did not take.
+          // Bun has written the chunk before this one, or copied what the socket did not take. The chunk a
+          // reply breaks off with is left to the collector.
           if (passedOn !== undefined) source.release?.(passedOn);
           passedOn = undefined;
           try {
