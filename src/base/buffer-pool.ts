@@ -8,6 +8,7 @@ export class BufferPool {
   readonly bufferBytes: number;
   readonly #buffersMax: number;
   readonly #spare: Uint8Array[] = [];
+  readonly #waiting: ((buffer: Uint8Array) => void)[] = [];
   #count = 0;
 
   /** Buffers are made when they are first needed and then kept, at most `buffersMax`. */
@@ -29,8 +30,17 @@ export class BufferPool {
     return new Uint8Array(this.bufferBytes);
   }
 
-  /** Nobody looks at a buffer of `take` any more. */
+  /** The same, but waits for one; who came first gets it first. Never rejects. */
+  borrow(): Uint8Array | Promise<Uint8Array> {
+    const buffer = this.take();
+    if (buffer !== undefined) return buffer;
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Nobody looks at a buffer of `take` or `borrow` any more. */
   give(buffer: Uint8Array): void {
-    this.#spare.push(buffer);
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#spare.push(buffer);
+    else next(buffer);
   }
 }

@@ -6,7 +6,7 @@
  * blocks, so what a range costs is its own length plus at most two blocks.
  */
 
-import { BufferPool } from "../base/buffer-pool.ts";
+import type { BufferPool } from "../base/buffer-pool.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { FileSlice } from "../http/exchange.ts";
@@ -17,10 +17,6 @@ import type { StoredBody } from "./storage.ts";
 
 /** Up to this, bytes just read for checking are handed out instead of a slice. */
 const SMALL_BYTES = 256 * 1024;
-/** Checks read this much at a time. */
-const CHECK_BYTES = 1024 * 1024;
-/** For what is only checked, by readers at the same time; beyond, memory is made for it. */
-const CHECK_BUFFERS_MAX = 8;
 
 /** The bytes, or why there are none. */
 export type FileRead = StoredBody | "missing" | "damaged" | Unreadable;
@@ -33,15 +29,12 @@ export interface Unreadable {
 
 export class FileReader {
   readonly #files: BlockFiles;
-  readonly #checking = new BufferPool(CHECK_BYTES, CHECK_BUFFERS_MAX);
+  readonly #checking: BufferPool;
 
-  constructor(files: BlockFiles) {
+  /** `checking`: buffers for blocks that are only checked, as many at a time as fit in one. */
+  constructor(files: BlockFiles, checking: BufferPool) {
     this.#files = files;
-  }
-
-  /** Memory of all buffers, in use or not. */
-  get bufferBytes(): number {
-    return this.#checking.heldBytes;
+    this.#checking = checking;
   }
 
   /**
@@ -75,28 +68,26 @@ export class FileReader {
     const { blockBytes, sizeBytes } = body.layout;
     const spanStart = first * blockBytes;
     const spanEnd = Math.min(sizeBytes, (last + 1) * blockBytes);
-    const stepBytes = Math.max(CHECK_BYTES, blockBytes);
+    const stepBytes = Math.max(this.#checking.bufferBytes, blockBytes);
     const isHandedOut = range.end - range.start <= SMALL_BYTES && spanEnd - spanStart <= stepBytes;
-    const mayBePooled = !isHandedOut && stepBytes <= CHECK_BYTES;
-    const pooled = mayBePooled ? this.#checking.take() : undefined;
+    const isBorrowed = !isHandedOut && stepBytes === this.#checking.bufferBytes;
     const target = this.#files.source(body.layout);
     try {
       for (let at = spanStart; at < spanEnd; at += stepBytes) {
         const stretchBytes = Math.min(stepBytes, spanEnd - at);
-        const bytes = pooled?.subarray(0, stretchBytes) ?? new Uint8Array(stretchBytes);
-        if ((await target.read(bytes, at)) !== bytes.length) return "damaged";
-        for (let offset = 0; offset < bytes.length; offset += blockBytes) {
-          const block = (at + offset) / blockBytes;
-          if (Bun.hash.crc32(bytes.subarray(offset, offset + blockBytes)) !== body.crcOf(block)) {
-            return "damaged";
+        const buffer = isBorrowed ? await this.#checking.borrow() : new Uint8Array(stretchBytes);
+        try {
+          const bytes = buffer.subarray(0, stretchBytes);
+          if ((await target.read(bytes, at)) !== bytes.length) return "damaged";
+          if (!areIntact(body, bytes, at)) return "damaged";
+          if (isHandedOut) {
+            return {
+              kind: "bytes",
+              bytes: bytes.subarray(range.start - spanStart, range.end - spanStart),
+            };
           }
-          body.markChecked(block);
-        }
-        if (isHandedOut) {
-          return {
-            kind: "bytes",
-            bytes: bytes.subarray(range.start - spanStart, range.end - spanStart),
-          };
+        } finally {
+          if (isBorrowed) this.#checking.give(buffer);
         }
       }
       return this.#handOut(body, range);
@@ -104,7 +95,6 @@ export class FileReader {
       return { kind: "unreadable", error };
     } finally {
       target.close();
-      if (pooled !== undefined) this.#checking.give(pooled);
     }
   }
 
@@ -181,4 +171,17 @@ export class FileReader {
       },
     };
   }
+}
+
+/** Compares whole blocks, the first of which begins at `at` of the body, with their CRCs, and notes them. */
+function areIntact(body: FileBody, bytes: Uint8Array, at: number): boolean {
+  const { blockBytes } = body.layout;
+  for (let offset = 0; offset < bytes.length; offset += blockBytes) {
+    const block = (at + offset) / blockBytes;
+    if (Bun.hash.crc32(bytes.subarray(offset, offset + blockBytes)) !== body.crcOf(block)) {
+      return false;
+    }
+    body.markChecked(block);
+  }
+  return true;
 }

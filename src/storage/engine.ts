@@ -14,6 +14,7 @@
  */
 
 import { join } from "node:path";
+import { BufferPool } from "../base/buffer-pool.ts";
 import type { Clock } from "../base/clock.ts";
 import { errnoOf, type Disk } from "../base/disk.ts";
 import { LruMap } from "../base/lru.ts";
@@ -135,6 +136,7 @@ export class Engine implements DiskStorage {
   readonly #committer: Committer;
   readonly #openFiles: OpenFiles;
   readonly #files: BlockFiles;
+  readonly #checking: BufferPool;
   readonly #fileReader: FileReader;
   readonly #memory: MemoryTier;
   readonly #space: Space;
@@ -190,12 +192,13 @@ export class Engine implements DiskStorage {
     });
     this.#openFiles = new OpenFiles(disk, OPEN_FILES_MAX);
     this.#files = new BlockFiles(disk, join(folder, "files"), this.#openFiles);
-    this.#fileReader = new FileReader(this.#files);
+    this.#checking = new BufferPool(CHECK_BYTES, CHECK_BUFFERS_MAX);
+    this.#fileReader = new FileReader(this.#files, this.#checking);
     this.#memory = new MemoryTier(
       options.memoryBytes,
       Math.min(MEMORY_BODY_MAX, options.memoryBytes / 64),
     );
-    this.#segmentReader = new SegmentReader(this.#openFiles, this.#memory);
+    this.#segmentReader = new SegmentReader(this.#openFiles, this.#memory, this.#checking);
     this.#segments = new Segments({
       disk,
       folder: join(folder, "segments"),
@@ -471,7 +474,7 @@ export class Engine implements DiskStorage {
     return {
       openFiles: this.#openFiles.count,
       fillMemoryBytes: this.#fillMemory.usedBytes,
-      readBufferBytes: this.#segmentReader.bufferBytes + this.#fileReader.bufferBytes,
+      readBufferBytes: this.#segmentReader.lentBytes + this.#checking.heldBytes,
     };
   }
 
@@ -740,6 +743,10 @@ export class Engine implements DiskStorage {
 const MIB = 1024 * 1024;
 const NO_BYTES: StoredBody = { kind: "bytes", bytes: new Uint8Array(0) };
 const OPEN_FILES_MAX = 1024;
+/** Checks read so much at a time, */
+const CHECK_BYTES = MIB;
+/** and so many at the same time; further ones wait for a buffer. */
+const CHECK_BUFFERS_MAX = 8;
 const CLOSE_LIMIT_MS = 10_000;
 const PROBE_BYTES = 256 * 1024;
 /** Larger bodies are not worth a place in the memory tier: the page cache serves them well. */

@@ -81,10 +81,6 @@ const ALWAYS_CHECKED_BYTES = 1024 * 1024;
 const LENT_BYTES_MAX = 256 * 1024;
 /** Slow clients hold what they are lent; when all of it is, slices go out instead. */
 const LENT_BUFFERS_MAX = 64;
-/** Longer stretches are checked in pieces of this length, each in a turn of its own. */
-const PIECE_BYTES = 1024 * 1024;
-/** For pieces that are checked at the same time; beyond, one is made for the read. */
-const PIECES_MAX = 8;
 /** The first read of a record hopes to get header, head and a small body at once. */
 const FIRST_READ_BYTES = 8 * 1024;
 
@@ -106,16 +102,18 @@ export class SegmentReader {
   readonly #memory: MemoryTier;
   readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
   readonly #lent = new BufferPool(LENT_BYTES_MAX, LENT_BUFFERS_MAX);
-  readonly #pieces = new BufferPool(PIECE_BYTES, PIECES_MAX);
+  readonly #checking: BufferPool;
 
-  constructor(files: OpenFiles, memory: MemoryTier) {
+  /** `checking`: buffers for stretches that are only checked, a piece of their length in each turn. */
+  constructor(files: OpenFiles, memory: MemoryTier, checking: BufferPool) {
     this.#files = files;
     this.#memory = memory;
+    this.#checking = checking;
   }
 
-  /** Memory of all buffers, in use or not. */
-  get bufferBytes(): number {
-    return this.#lent.heldBytes + this.#pieces.heldBytes;
+  /** Memory of the buffers that are lent, in use or not. */
+  get lentBytes(): number {
+    return this.#lent.heldBytes;
   }
 
   /**
@@ -255,16 +253,20 @@ export class SegmentReader {
   /** Checks whole blocks, then hands out a slice of the range in them. Takes over `open`. */
   async #check(stretch: Stretch): Promise<FileRead> {
     const { open, bodyStart, range, start, end } = stretch;
-    const pooled = this.#pieces.take();
-    const buffer = pooled ?? new Uint8Array(Math.min(PIECE_BYTES, end - start));
+    const pieceBytes = this.#checking.bufferBytes;
     let isHandedOn = false;
     try {
-      for (let at = start; at < end; at += PIECE_BYTES) {
+      for (let at = start; at < end; at += pieceBytes) {
         if (at > start) await nextTurn();
-        const span = buffer.subarray(0, Math.min(PIECE_BYTES, end - at));
-        let count = open.file.readResident(span, bodyStart + at);
-        if (count < span.length) count = await open.file.read(span, bodyStart + at);
-        if (count !== span.length || !isIntact(stretch, span, at)) return "damaged";
+        const buffer = await this.#checking.borrow();
+        try {
+          const span = buffer.subarray(0, Math.min(pieceBytes, end - at));
+          let count = open.file.readResident(span, bodyStart + at);
+          if (count < span.length) count = await open.file.read(span, bodyStart + at);
+          if (count !== span.length || !isIntact(stretch, span, at)) return "damaged";
+        } finally {
+          this.#checking.give(buffer);
+        }
       }
       const body = slice(open, bodyStart, range);
       isHandedOn = true;
@@ -273,7 +275,6 @@ export class SegmentReader {
       return { kind: "unreadable", error };
     } finally {
       if (!isHandedOn) open.release();
-      if (pooled !== undefined) this.#pieces.give(pooled);
     }
   }
 

@@ -23,3 +23,27 @@ test("when all buffers are in use there is none, until one comes back", () => {
   if (first !== undefined) pool.give(first);
   expect(pool.take()).toBe(first);
 });
+
+test("who waits for a buffer gets the next one that comes back, in turn", async () => {
+  const pool = new BufferPool(16, 1);
+  const first = pool.borrow();
+  if (first instanceof Promise) throw new Error("a fresh pool has a buffer");
+  const got: string[] = [];
+  const second = Promise.resolve(pool.borrow()).then((buffer) => {
+    got.push("second");
+    expect(buffer).toBe(first);
+    pool.give(buffer);
+  });
+  const third = Promise.resolve(pool.borrow()).then((buffer) => {
+    got.push("third");
+    return buffer;
+  });
+  await Promise.resolve();
+  expect(got).toEqual([]);
+  pool.give(first);
+  expect(pool.take()).toBeUndefined();
+  await second;
+  expect(await third).toBe(first);
+  expect(got).toEqual(["second", "third"]);
+  expect(pool.heldBytes).toBe(16);
+});
