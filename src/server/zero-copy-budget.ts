@@ -26,7 +26,7 @@ export class ReplyBudget {
 
   /** The most that collected replies may take now, in bytes. */
   get heldBytes(): number {
-    const count = this.#sendingCount();
+    const count = Math.max(0, this.#sendingCount());
     // The largest are kept: which ones are gone is not known, and this is never too little.
     if (this.#handedOver.length > count) this.#handedOver.length = count;
     return this.#handedOver.reduce((sum, bytes) => sum + bytes, this.#collectingBytes);

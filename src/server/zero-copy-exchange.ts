@@ -265,7 +265,9 @@ export class ZeroCopyExchange extends ServerInbound {
     let sentBytes = 0;
     let stallTimer: Timer | undefined;
     let passedOn: Uint8Array | undefined;
+    let isOver = false;
     const finish = (isComplete: boolean) => {
+      isOver = true;
       stallTimer?.cancel();
       outgoing.finish(sentBytes, isComplete);
     };
@@ -285,6 +287,11 @@ export class ZeroCopyExchange extends ServerInbound {
           passedOn = undefined;
           try {
             const chunk = await source.read();
+            if (isOver) {
+              // The client left meanwhile.
+              if (chunk !== null) source.release?.(chunk);
+              return;
+            }
             sentBytes += chunk?.length ?? 0;
             const isTooLong = lengthBytes !== undefined && sentBytes > lengthBytes;
             const isTooShort =
@@ -300,7 +307,7 @@ export class ZeroCopyExchange extends ServerInbound {
             // The next pull comes when the client took this; if it never does, nobody waits.
             stallTimer = clock.after(limits.stallTimeoutMs, () => cut(controller, clientGone()));
           } catch (error) {
-            cut(controller, error);
+            if (!isOver) cut(controller, error);
           }
         },
         cancel: () => finish(false),

@@ -37,7 +37,7 @@ export class ZeroCopyListener implements Listener {
   /** The one that accepts comes last; earlier ones finish what a TLS reload left them. */
   readonly #servers: Server<undefined>[] = [];
   readonly #memory: ReplyMemory;
-  /** Requests whose `Response` we have not made yet. */
+  /** Requests that Bun counts and whose `Response` we have not made yet. */
   #unansweredCount = 0;
   #port: number;
   #pacing: PacingByPort | undefined;
@@ -146,13 +146,18 @@ export class ZeroCopyListener implements Listener {
   #answer(request: Request, server: Server<undefined>): Response | Promise<Response> {
     this.#unansweredCount += 1;
     const response = this.#respond(request, server);
-    if (response instanceof Promise) {
-      return response.finally(() => {
-        this.#unansweredCount -= 1;
-      });
+    if (!(response instanceof Promise)) {
+      this.#unansweredCount -= 1;
+      return response;
     }
-    this.#unansweredCount -= 1;
-    return response;
+    let isCounted = true;
+    const forget = (): void => {
+      if (isCounted) this.#unansweredCount -= 1;
+      isCounted = false;
+    };
+    // Bun stops counting it when the client leaves, however long the answer still takes.
+    request.signal.addEventListener("abort", forget, { once: true });
+    return response.finally(forget);
   }
 
   /** Rejects never and throws never. */

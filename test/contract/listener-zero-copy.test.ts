@@ -11,6 +11,7 @@ import { NO_BODY } from "../../src/http/exchange.ts";
 import type { FileSlice, Handler, ReplyBody } from "../../src/http/exchange.ts";
 import type { ListenerLimits } from "../../src/server/listener.ts";
 import { ZeroCopyListener } from "../../src/server/zero-copy.ts";
+import { eventually } from "../integration/read-path/world.ts";
 import { WireClient, requestText } from "../support/wire-client.ts";
 import type { WireResponse } from "../support/wire-client.ts";
 import { listenerContract } from "./listener.suite.ts";
@@ -33,13 +34,17 @@ listenerContract({
   reloadsTls: true,
 });
 
-async function serve(handler: Handler, limits: Partial<ListenerLimits> = {}) {
+async function serve(
+  handler: Handler,
+  limits: Partial<ListenerLimits> = {},
+  onError: (...said: unknown[]) => void = () => undefined,
+) {
   const listener = new ZeroCopyListener({
     bindIp: "127.0.0.1",
     port: 0,
     handler,
     clock: systemClock,
-    log: { warn: () => undefined, error: () => undefined },
+    log: { warn: () => undefined, error: onError },
     newRequestId: () => "id",
     limits,
   });
@@ -47,6 +52,7 @@ async function serve(handler: Handler, limits: Partial<ListenerLimits> = {}) {
   return {
     port: listener.port,
     memoryBytes: () => listener.replyMemoryBytes,
+    requestCount: () => listener.requestCount,
     [Symbol.asyncDispose]: () => listener.stop(),
   };
 }
@@ -125,6 +131,84 @@ test("a reply that broke while it was held back gives its room back", async () =
   for (let count = 0; count < 3; count += 1) expect((await get(server.port)).status).toBe(500);
   isBroken = false;
   expect((await get(server.port)).framing).toBe("length");
+});
+
+// Goal: a client that left before it was answered takes no other reply's place in the count. Bun forgets its
+// request at once, we only when the handler is done. Method: three of them, while one reply is on its way to a
+// client that does not read, and another is asked for.
+test("clients that left unanswered do not hide what is held for others", async () => {
+  const lengthBytes = 16 * MIB;
+  const bytes = new Uint8Array(lengthBytes).fill(7);
+  const answered = Promise.withResolvers<void>();
+  let waiting = 0;
+  await using server = await serve(
+    async ({ rawTarget }) => {
+      if (rawTarget === "/wait") {
+        waiting += 1;
+        await answered.promise;
+      }
+      const source = bytesSource(bytes);
+      return { status: 200, headers: [], body: { kind: "stream", source, lengthBytes } };
+    },
+    { bufferedReplyBytes: lengthBytes, bufferedRepliesBytes: 3 * lengthBytes },
+  );
+  await using idle = await WireClient.connect(server.port);
+  await idle.send(requestText("GET", "/held"));
+  expect((await idle.head()).status).toBe(200);
+  expect(server.memoryBytes()).toBe(lengthBytes);
+
+  const leaving = await Promise.all([1, 2, 3].map(() => WireClient.connect(server.port)));
+  for (const client of leaving) await client.send(requestText("GET", "/wait"));
+  await eventually(() => waiting === 3);
+  for (const client of leaving) await client[Symbol.asyncDispose]();
+  await eventually(() => server.requestCount() === 1);
+
+  expect(server.memoryBytes()).toBe(lengthBytes);
+  const other = await get(server.port);
+  expect([other.status, other.framing]).toEqual([200, "length"]);
+  expect(Buffer.compare(other.body, bytes)).toBe(0);
+  answered.resolve();
+});
+
+test("a client that leaves while the next chunk is read is no error, and the chunk is given back", async () => {
+  const errors: unknown[] = [];
+  const asked = Promise.withResolvers<void>();
+  const left = Promise.withResolvers<void>();
+  const released: Uint8Array[] = [];
+  const finished = Promise.withResolvers<unknown>();
+  const late = new Uint8Array(100);
+  let reads = 0;
+  await using server = await serve(
+    () => {
+      const source: ByteSource = {
+        async read() {
+          reads += 1;
+          if (reads === 1) return new Uint8Array(10);
+          asked.resolve();
+          await left.promise;
+          return late;
+        },
+        release: (chunk) => released.push(chunk),
+        close: () => undefined,
+      };
+      return {
+        status: 200,
+        headers: [],
+        body: { kind: "stream", source, lengthBytes: undefined },
+        onFinish: (sent) => finished.resolve(sent),
+      };
+    },
+    {},
+    (...said) => errors.push(said),
+  );
+  const client = await WireClient.connect(server.port);
+  await client.send(requestText("GET", "/b/k"));
+  await asked.promise;
+  await client[Symbol.asyncDispose]();
+  expect(await finished.promise).toEqual({ bytesSent: 10, isComplete: false });
+  left.resolve();
+  await eventually(() => released.includes(late));
+  expect(errors).toEqual([]);
 });
 
 /** A stream of `bytes` that will also be a file, once `file` resolves; counts what was done to it. */
