@@ -124,15 +124,16 @@ export function readChunkNow(
 }
 
 /**
- * The bytes of a slice from `offset` on, at most `CHUNK_BYTES` and never none, read by the thread
+ * The bytes of a slice from `offset` on, at most `limitBytes` and never none, read by the thread
  * pool into memory of their own, behind a copy of `prefix`.
  */
 export function readChunk(
   file: FileSlice,
   offset: number,
   prefix: Uint8Array = NOTHING,
+  limitBytes: number = CHUNK_BYTES,
 ): Promise<Uint8Array> {
-  const count = Math.min(CHUNK_BYTES, file.lengthBytes - offset);
+  const count = Math.min(limitBytes, file.lengthBytes - offset);
   const chunk = Buffer.allocUnsafeSlow(prefix.length + count);
   chunk.set(prefix);
   return new Promise((resolve, reject) => {

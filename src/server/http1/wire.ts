@@ -11,6 +11,7 @@
 import type { Socket, TCPSocketListener } from "bun";
 
 import { assert } from "../../base/assert.ts";
+import { freeMemory } from "../../base/counted-bytes.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
@@ -173,7 +174,7 @@ export class Wire implements BodySink {
       const count = Math.min(copiedBytesMax, file.lengthBytes - offset);
       const readBytes = readResident(file.descriptor, scratch, headBytes, count, from);
       if (readBytes === 0) {
-        offset += await this.#writeFromDisk(headBytes, file, offset);
+        offset += await this.#writeFromDisk(headBytes, file, offset, count);
         headBytes = 0;
         continue;
       }
@@ -221,12 +222,19 @@ export class Wire implements BodySink {
     return sentBytes;
   }
 
-  async #writeFromDisk(headBytes: number, file: FileSlice, offset: number): Promise<number> {
+  async #writeFromDisk(
+    headBytes: number,
+    file: FileSlice,
+    offset: number,
+    count: number,
+  ): Promise<number> {
     // The scratch buffer is not ours while we wait: the header comes along in the chunk.
     const head = Buffer.from(scratch.subarray(0, headBytes));
-    const chunk = await readChunk(file, offset, head);
+    const chunk = await readChunk(file, offset, head, count);
+    const bodyBytes = chunk.length - headBytes;
     await this.write(chunk);
-    return chunk.length - headBytes;
+    freeMemory(chunk);
+    return bodyBytes;
   }
 
   async #writeChunks(head: string, chunk: Uint8Array): Promise<void> {
