@@ -24,7 +24,11 @@ const O_NONBLOCK = 0o4000;
 const F_SETPIPE_SZ = 1031;
 
 const folder = mkdtempSync(join(tmpdir(), "tag-wire-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+/** On a file system that refuses to read without waiting, so that nothing counts as readable at once. */
+const noReading = process.platform === "linux" ? mkdtempSync("/dev/shm/tag-wire-") : folder;
+afterAll(() => {
+  for (const one of [folder, noReading]) rmSync(one, { recursive: true, force: true });
+});
 
 /** A pipe that takes `roomBytes` (a multiple of the page size) and no more. */
 function pipeWithRoom(roomBytes: number) {
@@ -56,10 +60,10 @@ function pipeWithRoom(roomBytes: number) {
 }
 
 /** A slice in the middle of a file, all of it in memory. */
-function sliceOfLargerFile() {
+function sliceOfLargerFile(inFolder = folder) {
   const body = Buffer.from(Uint8Array.from({ length: SLICE_BYTES }, (_, at) => (at * 7) & 127));
   const others = Buffer.alloc(64 * KIB, 0xff); // never a byte of the body
-  const path = join(folder, "file");
+  const path = join(inFolder, "file");
   writeFileSync(path, Buffer.concat([others, body, others]));
   const descriptor = openSync(path, "r");
   const slice: FileSlice = {
@@ -105,3 +109,32 @@ test.skipIf(process.platform !== "linux").each([
     pipe.close();
   }
 });
+
+test.skipIf(process.platform !== "linux")(
+  "of a file that has to be waited for as much is read as goes out with the header, and given back",
+  async () => {
+    const { body, slice } = sliceOfLargerFile(noReading);
+    const pipe = pipeWithRoom(PIPE_BYTES);
+    const taken: Uint8Array[] = [];
+    let first = Buffer.alloc(0);
+    const socket = {
+      fd: pipe.writeEnd,
+      write(bytes: Uint8Array, from: number, length: number) {
+        if (taken.length === 0) first = Buffer.from(bytes.subarray(from, from + length));
+        taken.push(bytes);
+        return length;
+      },
+    };
+    const wire = new Wire(socket as unknown as Socket<unknown>, true, () => undefined);
+    try {
+      await wire.writeFile(HEAD, slice);
+      expect(first.subarray(0, HEAD.length).toString()).toBe(HEAD);
+      expect(Buffer.compare(first.subarray(HEAD.length), body.subarray(0, FIRST_BYTES))).toBe(0);
+      expect(Buffer.compare(pipe.taken(), body.subarray(FIRST_BYTES))).toBe(0);
+      expect(taken.map(({ byteLength }) => byteLength)).toEqual([0]); // its memory is gone
+    } finally {
+      slice.release();
+      pipe.close();
+    }
+  },
+);
