@@ -26,7 +26,7 @@ test.each([
   }
   const storage = await temp.open({ memoryBytes: 0, disk: new FaultyDisk() });
   const bodies = await Promise.all(
-    names.map((name) => {
+    names.map(async (name) => {
       const object = storage.lookup({ bucket: "b", key: name });
       return object === undefined ? undefined : storage.read(object, { start: 1, end: size });
     }),
