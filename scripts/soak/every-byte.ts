@@ -31,7 +31,7 @@ const MIB = 1024 * 1024;
 const SIZES = [
   100, 5000, 30_000, 100_000, 200_000, 300_000, 600_000, 1_000_003, 1_500_000, 3_000_001, 8_388_608,
 ];
-/** Together some 480 MiB, more than the cache may keep. */
+/** How many there are of each size, up to a million bytes and beyond: some 480 MiB, more than the cache may keep. */
 const SMALL_OBJECTS = 120;
 const LARGE_OBJECTS = 25;
 const CACHE_BYTES = 320 * MIB;
@@ -48,6 +48,7 @@ const { values: args } = parseArgs({
     warm: { type: "boolean", default: false },
   },
 });
+if (!["s3", "read"].includes(args.port)) throw new Error(`--port ${args.port}: s3 or read`);
 
 const found = { answers: 0, bytes: 0, hits: 0, left: 0, errors: 0 };
 const samples: string[] = [];

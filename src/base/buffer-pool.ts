@@ -30,7 +30,10 @@ export class BufferPool {
     return new Uint8Array(this.bufferBytes);
   }
 
-  /** The same, but waits for one; who came first gets it first. Never rejects. */
+  /**
+   * The same, but waits for one; who came first gets it first. Never rejects. Those who wait are requests
+   * in progress, and as many at most.
+   */
   borrow(): Uint8Array | Promise<Uint8Array> {
     const buffer = this.take();
     if (buffer !== undefined) return buffer;

@@ -26,6 +26,7 @@ export class ReplyBudget {
 
   /** The most that collected replies may take now, in bytes. */
   get heldBytes(): number {
+    // Bun may forget a request whose client left before the listener is told: one less than none for a moment.
     const count = Math.max(0, this.#sendingCount());
     // The largest are kept: which ones are gone is not known, and this is never too little.
     if (this.#handedOver.length > count) this.#handedOver.length = count;

@@ -11,7 +11,7 @@ import { NO_BODY } from "../../src/http/exchange.ts";
 import type { FileSlice, Handler, ReplyBody } from "../../src/http/exchange.ts";
 import type { ListenerLimits } from "../../src/server/listener.ts";
 import { ZeroCopyListener } from "../../src/server/zero-copy.ts";
-import { eventually } from "../integration/read-path/world.ts";
+import { eventually } from "../support/eventually.ts";
 import { WireClient, requestText } from "../support/wire-client.ts";
 import type { WireResponse } from "../support/wire-client.ts";
 import { listenerContract } from "./listener.suite.ts";

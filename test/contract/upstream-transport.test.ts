@@ -15,6 +15,7 @@ import {
   type HttpTransportOptions,
 } from "../../src/upstream/http-transport.ts";
 import type { UpstreamRequest, UpstreamResponse } from "../../src/upstream/transport.ts";
+import { eventually } from "../support/eventually.ts";
 import {
   answer,
   brokenBody,
@@ -76,12 +77,6 @@ async function failureCode(promise: Promise<unknown>): Promise<string> {
     (cause: unknown) => cause,
   );
   return errorCode(error) ?? String(error);
-}
-
-/** Waits, with a deadline, until `isTrue` holds. */
-async function eventually(isTrue: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 400 && !isTrue(); turn += 1) await systemClock.sleep(5);
-  expect(isTrue()).toBe(true);
 }
 
 describe.each(TRANSPORTS)("the %s transport", (_name, create) => {

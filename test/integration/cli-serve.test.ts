@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { systemClock } from "../../src/base/clock.ts";
+import { eventually } from "../support/eventually.ts";
 import type { Program } from "../support/binary.ts";
 import { startProgram } from "../support/binary.ts";
 import { commonNameOf, TLS_ONE, TLS_TWO } from "../support/tls-fixture.ts";
@@ -45,15 +46,10 @@ async function beside(
   return { exitCode, stdout, stderr };
 }
 
-/** Waits until `condition` holds; the test's own time limit ends it otherwise. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await systemClock.sleep(20);
-}
-
 describe("tag dev", () => {
   test("says where it is, with which credentials, and how to stop it", async () => {
     await using program = await start(["dev", "--latency", "1"]);
-    await until(() => program.output().includes("Ctrl-C"));
+    await eventually(() => program.output().includes("Ctrl-C"));
     const output = program.output();
     expect(output).toContain(`Endpoint      http://127.0.0.1:${program.port}`);
     expect(output).toContain("tagdev / tagdevsecret (all rights)");
@@ -115,12 +111,12 @@ describe("signals", () => {
   test("a drain waits for a running request, and a second signal ends it at once", async () => {
     await using program = await start(["dev", "--fault", "hang"], { TAG_DRAIN_TIMEOUT: "60s" });
     const request = fetch(`${program.endpoint}/bucket/key`).catch(() => "cut");
-    await until(async () => {
+    await eventually(async () => {
       const metrics = await (await fetch(`${program.endpoint}/metrics`)).text();
       return /^tag_inflight_requests 1$/m.test(metrics);
     });
     process.kill(program.pid, "SIGTERM");
-    await until(() => program.output().includes("draining"));
+    await eventually(() => program.output().includes("draining"));
     const startedMs = systemClock.monotonicMs();
     expect(await program.stop()).toBe(1);
     expect(systemClock.monotonicMs() - startedMs).toBeLessThan(5_000);
@@ -135,12 +131,12 @@ describe("signals", () => {
 
     await Bun.write(file, "log: {levle: debug}\n");
     process.kill(program.pid, "SIGHUP");
-    await until(() => program.output().includes("not reloaded"));
+    await eventually(() => program.output().includes("not reloaded"));
     expect(program.output()).toContain("log.levle: unknown key; did you mean log.level?");
 
     await Bun.write(file, "log: {level: error}\n");
     process.kill(program.pid, "SIGHUP");
-    await until(() => program.output().includes("configuration reloaded"));
+    await eventually(() => program.output().includes("configuration reloaded"));
     expect(await program.stop()).toBe(0);
     expect(program.output()).not.toContain("shutdown complete"); // an info line
   });
@@ -165,7 +161,7 @@ describe("signals", () => {
 
     await renew(TLS_TWO);
     process.kill(program.pid, "SIGHUP");
-    await until(async () => (await commonNameOf(program.port)) === "two");
+    await eventually(async () => (await commonNameOf(program.port)) === "two");
   });
 
   test("a certificate that cannot be read stops the start with one line", async () => {

@@ -6,7 +6,8 @@
 import { expect, test } from "bun:test";
 
 import { Gate, Pattern } from "../support/scripted-upstream.ts";
-import { type Answer, BUCKET, eventually, KIB, targetOf, World } from "./read-path/world.ts";
+import { eventually } from "../support/eventually.ts";
+import { type Answer, BUCKET, KIB, targetOf, World } from "./read-path/world.ts";
 
 /** What belongs to one exchange and may differ. */
 const OF_ONE_EXCHANGE = new Set([

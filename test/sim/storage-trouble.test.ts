@@ -8,8 +8,8 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import { eventually } from "../support/eventually.ts";
 import { FaultyDisk, type Fault } from "../support/faulty-disk.ts";
 import { bodyOf, metaOf, patternOf, writeAll } from "../support/stored-objects.ts";
 import { TempStore } from "../support/temp-store.ts";
@@ -46,15 +46,6 @@ async function hits(storage: Storage, name: string, sizes = SIZES): Promise<numb
 
 async function storeAll(storage: Storage, name: string): Promise<void> {
   for (const size of SIZES) expect(await tryStore(storage, name, size)).toBe("committed");
-}
-
-/** Waits for what the store does by itself. */
-async function eventually(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = systemClock.monotonicMs() + 20_000;
-  while (!(await isTrue())) {
-    if (systemClock.monotonicMs() > deadlineMs) throw new Error(`never: ${isTrue.toString()}`);
-    await systemClock.sleep(20);
-  }
 }
 
 describe("a disk that refuses writes", () => {

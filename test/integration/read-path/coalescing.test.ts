@@ -8,7 +8,8 @@ import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import { Gate, Pattern } from "../../support/scripted-upstream.ts";
 import type { WireClient } from "../../support/wire-client.ts";
-import { BUCKET, eventually, MIB, targetOf, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, MIB, targetOf, World } from "./world.ts";
 
 const IS_HEAVY = process.env["HEAVY"] === "1";
 

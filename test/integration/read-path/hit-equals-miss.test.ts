@@ -4,7 +4,8 @@
 import { expect, test } from "bun:test";
 import { seededRandom, type Random } from "../../../src/base/random.ts";
 import type { Answer } from "./world.ts";
-import { BUCKET, eventually, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, World } from "./world.ts";
 
 const MAY_DIFFER = new Set([
   "x-cache",

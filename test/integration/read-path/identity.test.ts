@@ -5,7 +5,8 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { Gate, hangBeforeHeaders } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, MIB, targetOf, timed, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, MIB, targetOf, timed, World } from "./world.ts";
 
 const MINUTE_MS = 60_000;
 

@@ -3,7 +3,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { Gate, Pattern } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, MIB, targetOf, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, MIB, targetOf, World } from "./world.ts";
 
 const BODY = "0123456789";
 

@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
-import { BUCKET, eventually, IS_BINARY, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, IS_BINARY, World } from "./world.ts";
 
 setDefaultTimeout(60_000);
 

@@ -5,7 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import { answer, Gate, Pattern } from "../../support/scripted-upstream.ts";
 import { headerOf } from "../../support/wire-client.ts";
-import { BUCKET, eventually, MIB, targetOf, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, MIB, targetOf, World } from "./world.ts";
 
 test("the first byte comes before the last was sent, with Content-Length", async () => {
   await using w = await World.open();

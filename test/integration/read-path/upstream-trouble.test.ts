@@ -16,7 +16,8 @@ import {
   trickle,
   type Script,
 } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, MIB, targetOf, World } from "./world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, MIB, targetOf, World } from "./world.ts";
 
 const ENV = {
   TAG_UPSTREAM_CONNECT_TIMEOUT: "300ms",

@@ -20,6 +20,7 @@ import { Fields } from "../../../src/http/fields.ts";
 import { encodePath } from "../../../src/http/raw-target.ts";
 import { presign, signerFor, signRequest, type KeyPair } from "../../../src/s3/sigv4.ts";
 import { startBinary } from "../../support/binary.ts";
+import { eventually } from "../../support/eventually.ts";
 import { ScriptedS3 } from "../../support/scripted-s3.ts";
 import { ScriptedUpstream } from "../../support/scripted-upstream.ts";
 import { WireClient } from "../../support/wire-client.ts";
@@ -281,13 +282,4 @@ async function startCompiled(env: Env): Promise<RunningGateway> {
 /** The encoded path of an object of the usual bucket. */
 export function targetOf(key: string): string {
   return `/${BUCKET}/${encodePath(key)}`;
-}
-
-/** Waits, with a deadline, until `isTrue` holds. */
-export async function eventually(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  for (let turn = 0; turn < 600; turn += 1) {
-    if (await isTrue()) return;
-    await systemClock.sleep(5);
-  }
-  throw new Error(`never became true: ${isTrue.toString()}`);
 }

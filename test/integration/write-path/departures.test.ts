@@ -3,7 +3,8 @@
 
 import { expect, test } from "bun:test";
 import { answer, Gate, hangBeforeHeaders } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, targetOf, World } from "../read-path/world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, targetOf, World } from "../read-path/world.ts";
 import { begin, send, type Write } from "./writer.ts";
 
 const PUT: Write = { method: "PUT", target: targetOf("k"), body: "n".repeat(200_000) };

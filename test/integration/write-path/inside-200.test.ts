@@ -3,7 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { answer, Gate, type Script } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, targetOf, timed, World } from "../read-path/world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, targetOf, timed, World } from "../read-path/world.ts";
 import { begin, send, type Write } from "./writer.ts";
 
 const XML = ["Content-Type", "application/xml"];

@@ -3,7 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { answer, Gate } from "../../support/scripted-upstream.ts";
-import { BUCKET, eventually, targetOf, World } from "../read-path/world.ts";
+import { eventually } from "../../support/eventually.ts";
+import { BUCKET, targetOf, World } from "../read-path/world.ts";
 import { begin, type Coding, send, type Write } from "./writer.ts";
 
 const XML = ["Content-Type", "application/xml"];

@@ -1,6 +1,8 @@
 // Goal: bodies that are only checked before a slice of their file goes out are checked in a fixed number
-// of buffers, however many ask at the same time, and each gets his own bytes. Method: a store opened
-// anew, so that nothing counts as checked, and more readers at once than there are buffers.
+// of buffers, however many ask at the same time, and each gets his own bytes. Method: a store opened anew, so that
+// nothing counts as checked, on a disk that keeps nothing in memory, so that reads overlap, and
+// more readers at once than there are buffers. One that waits for ever or shares a buffer is noticed;
+// memory made beside the pool is not, since only the pool counts.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { FaultyDisk } from "../../support/faulty-disk.ts";
