@@ -140,8 +140,9 @@ export class Connection implements ExchangeHost, BodyHost {
     this.#engine.onExchange(-1);
   }
 
-  /** The client ended its half. We take that as leaving, as nginx does: few ever half-close. */
+  /** The client ended its half. We take that as leaving, as nginx does: few ever half-close. What was answered goes out. */
   onEnd(): void {
+    this.wire.flush();
     this.onClose();
     this.#socket.end();
   }
@@ -149,7 +150,7 @@ export class Connection implements ExchangeHost, BodyHost {
   onDeadline(): void {
     switch (this.#phase) {
       case "idle":
-        this.#socket.end();
+        this.#endIdle();
         break;
       case "head":
         // Bytes came, so somebody is there who may want to know. Without any, TLS may not even
@@ -168,13 +169,14 @@ export class Connection implements ExchangeHost, BodyHost {
 
   /** Ends the connection now, whatever it does. */
   cut(): void {
+    this.wire.flush();
     this.#socket.terminate();
     this.onClose();
   }
 
   /** Ends it when nothing runs. */
   closeIfIdle(): void {
-    if (this.isIdle) this.#socket.end();
+    if (this.isIdle) this.#endIdle();
   }
 
   onSent(isLast: boolean): void {
@@ -303,7 +305,12 @@ export class Connection implements ExchangeHost, BodyHost {
   #becomeIdle(): void {
     this.#phase = "idle";
     this.#deadlineMs = this.#engine.nowMs + this.#engine.limits.idleTimeoutMs;
-    if (this.#engine.isDraining) this.#socket.end();
+    if (this.#engine.isDraining) this.#endIdle();
+  }
+
+  #endIdle(): void {
+    this.wire.flush();
+    this.#socket.end();
   }
 
   /**
@@ -362,6 +369,7 @@ export class Connection implements ExchangeHost, BodyHost {
     this.#phase = "lingering";
     this.#deadlineMs = this.#engine.nowMs + LINGER_MS;
     this.#input = EMPTY;
+    this.wire.flush();
     if (isInputOver) {
       this.#socket.end();
       return;
