@@ -130,11 +130,17 @@ async function time(handlers: Handlers, requests: readonly PlannedRequest[], hos
   return timing;
 }
 
-const one = (prefix: string, sizeBytes: number): ObjectClass => ({ prefix, sizeBytes, count: 50 });
+const one = (prefix: string, sizeBytes: number, count = 50): ObjectClass => ({
+  prefix,
+  sizeBytes,
+  count,
+});
 const objects = {
   "1k": one("1k", KIB),
   "16k": one("16k", 16 * KIB),
   "100k": one("100k", 100 * KIB),
+  // Three times the memory tier: an epoch.
+  files: one("files", 100 * KIB, 4000),
 };
 
 function requestsOf(
@@ -159,6 +165,7 @@ const CASES: Readonly<Record<string, readonly PlannedRequest[]>> = {
     sizeBytes: KIB,
   }),
   "HEAD 1 KiB": requestsOf(objects["1k"], { method: "HEAD" }),
+  "GET 100 KiB from the page cache": requestsOf(objects.files),
 };
 
 const folder = mkdtempSync(join(tmpdir(), "tag-micro-"));
