@@ -56,7 +56,10 @@ export function rawTargetOf({ prefix }: ObjectClass, index: number): string {
 const UPLOADS_AT_ONCE = 8;
 
 /** Makes the bucket and puts every object into it, straight into the origin. */
-export async function upload(dataSet: DataSet, originPort: number): Promise<void> {
+export async function upload(
+  dataSet: Readonly<Record<string, ObjectClass>>,
+  originPort: number,
+): Promise<void> {
   const put = putter(originPort);
   await put(`/${BUCKET}`, "", ["x-amz-acl", "public-read"]);
   for (const objects of Object.values(dataSet)) {

@@ -20,7 +20,6 @@ import { freePort, onCore } from "./child.ts";
 import { startTag } from "./contenders/tag.ts";
 import { CLIENT } from "./credentials.ts";
 import { QUICK_DATA, upload } from "./data-set.ts";
-import type { DataSet } from "./data-set.ts";
 import { drawFlameGraph } from "./flame-graph.ts";
 import type { LoadPlan, LoadResult } from "./load/plan.ts";
 import { OriginServer } from "./origin.ts";
@@ -88,7 +87,7 @@ async function profileLive(folder: string): Promise<Profile> {
   };
   const plain = { latencyMs: 0, bandwidthBytesPerSecond: undefined };
   const origin = await OriginServer.start(plain, place);
-  await upload({ "1k": small } as unknown as DataSet, origin.port);
+  await upload({ "1k": small }, origin.port);
   const home = join(folder, "tag");
   mkdirSync(home);
   const server = await startTag(
