@@ -189,6 +189,8 @@ export class Wire implements BodySink, HeldSender {
       // The first piece comes with a header, which waits in a buffer that is everybody's.
       const turn = headBytes > 0 ? undefined : fileTurns.enter(Math.min(PIECE_BYTES, missingBytes));
       if (turn !== undefined) await turn;
+      // Small replies do not wait for a helping of a large file. They use the buffer, if no header is in it.
+      if (headBytes === 0) outbox.flush();
       let copiedBytesMax = headBytes > 0 && isSentDirectly ? FIRST_BYTES : CHUNK_BYTES;
       if (headBytes === 0 && isSentDirectly && missingBytes >= SENDFILE_BYTES_MIN) {
         const wantedBytes = Math.min(PIECE_BYTES, missingBytes);

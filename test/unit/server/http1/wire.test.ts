@@ -31,8 +31,11 @@ class FakeSocket {
     return this.events.join("");
   }
 
+  onWrite = (): unknown => undefined;
+
   write(bytes: Uint8Array, from = 0, length = bytes.length): number {
     if (this.room === GONE) return GONE;
+    this.onWrite();
     const count = Math.min(length, this.room);
     this.room -= count;
     if (count > 0) {
@@ -61,8 +64,8 @@ const LARGE = Buffer.alloc(100 * KIB, "l");
 const FILE = "f".repeat(50 * KIB);
 writeFileSync(join(folder, "file"), FILE);
 
-function fileSlice() {
-  const descriptor = openSync(join(folder, "file"), "r");
+function fileSlice(name = "file") {
+  const descriptor = openSync(join(folder, name), "r");
   return {
     descriptor,
     path: "file",
@@ -107,6 +110,24 @@ describe("what is sent at once comes behind what waits", () => {
     expect(one.wire.acceptedBytes).toBe(before.length + expected.length);
     expect(other.socket.text).toBe(`other-${LARGE.toString()}`);
   });
+});
+
+test("what waits goes out before the next helping of a large file", async () => {
+  const order: string[] = [];
+  const [large, small] = [open(), open()];
+  large.socket.onWrite = () => order.push("file");
+  small.socket.onWrite = () => order.push("small");
+  const content = Buffer.alloc(4 * KIB * KIB, "f");
+  writeFileSync(join(folder, "large"), content);
+  const slice = { ...fileSlice("large"), lengthBytes: content.length };
+  const sending = large.wire.writeFile("head", slice).finally(slice.release);
+  await nextTurn();
+  const helpings = order.length;
+  void small.wire.writeWithHead("small", SMALL);
+  await sending;
+  expect(order.length).toBeGreaterThan(helpings + 1);
+  expect(order[helpings]).toBe("small");
+  expect(large.socket.text.length).toBe("head".length + content.length);
 });
 
 test.each([0, 3, 500, 1030, 2000, 60 * KIB])(
