@@ -140,17 +140,20 @@ export class Connection implements ExchangeHost, BodyHost {
     this.#engine.onExchange(-1);
   }
 
-  /** The client ended its half. We take that as leaving, as nginx does: few ever half-close. What was answered goes out. */
+  /** The client ended its half. We take that as leaving, as nginx does: few ever half-close. */
   onEnd(): void {
     this.wire.flush();
-    this.onClose();
-    this.#socket.end();
+    // An answer that has just gone out is complete before the connection is not.
+    queueMicrotask(() => {
+      this.onClose();
+      this.#socket.end();
+    });
   }
 
   onDeadline(): void {
     switch (this.#phase) {
       case "idle":
-        this.#endIdle();
+        this.#socket.end();
         break;
       case "head":
         // Bytes came, so somebody is there who may want to know. Without any, TLS may not even
@@ -176,7 +179,7 @@ export class Connection implements ExchangeHost, BodyHost {
 
   /** Ends it when nothing runs. */
   closeIfIdle(): void {
-    if (this.isIdle) this.#endIdle();
+    if (this.isIdle) this.#socket.end();
   }
 
   onSent(isLast: boolean): void {
@@ -305,12 +308,7 @@ export class Connection implements ExchangeHost, BodyHost {
   #becomeIdle(): void {
     this.#phase = "idle";
     this.#deadlineMs = this.#engine.nowMs + this.#engine.limits.idleTimeoutMs;
-    if (this.#engine.isDraining) this.#endIdle();
-  }
-
-  #endIdle(): void {
-    this.wire.flush();
-    this.#socket.end();
+    if (this.#engine.isDraining) this.#socket.end();
   }
 
   /**
@@ -369,7 +367,6 @@ export class Connection implements ExchangeHost, BodyHost {
     this.#phase = "lingering";
     this.#deadlineMs = this.#engine.nowMs + LINGER_MS;
     this.#input = EMPTY;
-    this.wire.flush();
     if (isInputOver) {
       this.#socket.end();
       return;

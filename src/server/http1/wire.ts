@@ -5,8 +5,7 @@
  *
  * A header is written together with the first bytes of its body, in one system call. Both are
  * put together in a scratch buffer shared by all connections, which is safe because between filling and
- * writing it nothing else runs. Whole replies wait in the outbox for the end of the turn; it is emptied before
- * anything is sent at once, which may have to come behind one of them.
+ * writing it nothing else runs. Whole replies wait in the outbox for the end of the turn.
  */
 
 import type { Socket, TCPSocketListener } from "bun";
@@ -26,7 +25,6 @@ import {
   sendFile,
 } from "../../base/page-cache.ts";
 import { Outbox } from "./outbox.ts";
-import type { HeldSender } from "./outbox.ts";
 
 /** Room for a header before the body bytes; a longer one is sent on its own. */
 const HEAD_BYTES_MAX = 32 * 1024;
@@ -52,9 +50,6 @@ const PREFETCH_BYTES = 2 * 1024 * 1024;
 /** Enough to find out that a socket is full. */
 const PROBE_BYTES = 16 * 1024;
 
-/** Bodies up to here are copied at once and done with; with longer ones the sender waits for the end of the turn. */
-const HELD_BODY_BYTES_MAX = 16 * 1024;
-
 /** Room for the size line and the two line ends around a chunk. */
 const CHUNK_FRAME_BYTES = 20;
 
@@ -66,15 +61,13 @@ const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX + CHUNK_BYTES + CHUNK_FRAM
 const NOTHING = new Uint8Array(0);
 const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
-export class Wire implements BodySink, HeldSender {
+export class Wire implements BodySink {
   readonly keepsNothing = true;
   readonly #socket: Socket<unknown>;
   readonly #isPlain: boolean;
   readonly #onBlocked: () => void;
   /** Taken from senders, who now wait for the kernel to take it from us. */
   #unsent: Uint8Array = NOTHING;
-  /** So much at its beginning was held by the outbox before, and counts as accepted. */
-  #heldUnsentBytes = 0;
   /** Settles when the kernel has taken all of that. */
   #room: PromiseWithResolvers<void> | undefined;
   #isClosed = false;
@@ -90,7 +83,7 @@ export class Wire implements BodySink, HeldSender {
     this.#onBlocked = onBlocked;
   }
 
-  /** Bytes the kernel has taken, or is given by the end of the turn. */
+  /** Bytes the kernel has taken. */
   get acceptedBytes(): number {
     return this.#acceptedBytes;
   }
@@ -101,42 +94,24 @@ export class Wire implements BodySink, HeldSender {
   }
 
   write(chunk: Uint8Array): Promise<void> | undefined {
-    outbox.flush();
     const sentBytes = this.#hand(chunk);
     if (sentBytes === chunk.length) return undefined;
     return this.#keep(chunk.subarray(sentBytes));
   }
 
-  /** What waits for the end of the turn goes out now, before the connection is ended. */
+  /** What waits for the end of the turn goes out now: the connection is about to end. */
   flush(): void {
     outbox.flush();
   }
 
-  /**
-   * Header and body together, at the end of the turn. Undefined: both were copied. Else the body must not change
-   * until the promise settles.
-   */
+  /** Header and body together, at the end of the turn; the body must not change before the promise settles. */
   writeWithHead(head: string, body: Uint8Array): Promise<void> | undefined {
     if (head === "") return this.write(body);
     if (head.length > HEAD_BYTES_MAX || body.length > CHUNK_BYTES) {
       return this.#inTurn(this.write(Buffer.from(head, "latin1")), () => this.write(body));
     }
     if (this.#isClosed) throw clientGone();
-    if (this.#unsent.length === 0 && body.length <= HELD_BODY_BYTES_MAX) {
-      outbox.hold(this, head, body);
-      this.#acceptedBytes += head.length + body.length;
-      return undefined;
-    }
     return outbox.defer(head.length + body.length, () => this.#writeTogether(head, body));
-  }
-
-  sendHeld(bytes: Uint8Array, start: number, end: number): void {
-    if (this.#isClosed) return;
-    const sentBytes = this.#socket.write(bytes, start, end - start);
-    if (sentBytes < 0 || start + sentBytes === end) return;
-    this.#heldUnsentBytes = end - start - sentBytes;
-    // Nobody waits for it: the next reply does, behind it.
-    this.#keep(Buffer.from(bytes.subarray(start + sentBytes, end))).catch(() => undefined);
   }
 
   #writeTogether(head: string, body: Uint8Array): Promise<void> | undefined {
@@ -156,7 +131,6 @@ export class Wire implements BodySink, HeldSender {
   writeChunk(head: string, chunk: Uint8Array): Promise<void> | undefined {
     if (head !== "" || chunk.length > CHUNK_BYTES) return this.#writeChunks(head, chunk);
     if (chunk.length === 0) return undefined;
-    outbox.flush();
     let length = scratch.write(`${chunk.length.toString(16)}\r\n`, 0, "latin1");
     scratch.set(chunk, length);
     length += chunk.length;
@@ -177,7 +151,6 @@ export class Wire implements BodySink, HeldSender {
   async writeFile(head: string, file: FileSlice): Promise<void> {
     const isSentDirectly = this.#isPlain && file.lengthBytes >= DIRECT_BYTES_MIN;
     let headBytes = 0;
-    outbox.flush();
     if (head.length > HEAD_BYTES_MAX) await this.write(Buffer.from(head, "latin1"));
     else headBytes = scratch.write(head, 0, "latin1");
     /** Ends of what the disk was asked for and of what was waited for. */
@@ -236,9 +209,6 @@ export class Wire implements BodySink, HeldSender {
     const before = this.#unsent.length;
     if (before > 0) {
       const sentBytes = this.#give(this.#unsent);
-      const countedBytes = Math.min(sentBytes, this.#heldUnsentBytes);
-      this.#heldUnsentBytes -= countedBytes;
-      this.#acceptedBytes -= countedBytes;
       this.#unsent = sentBytes === before ? NOTHING : this.#unsent.subarray(sentBytes);
     }
     if (this.#unsent.length > 0) return this.#unsent.length < before;
