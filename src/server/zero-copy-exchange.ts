@@ -47,6 +47,13 @@ const AWAITED_BYTES = 4 * 1024 * 1024;
 /** The longest idle time Bun accepts, in seconds. */
 const IDLE_SECONDS_MAX = 255;
 
+/**
+ * Smaller replies wait for those of the other connections. A response that Bun (1.4.5) gets by a promise goes out
+ * in forty pieces, one for each part of its header, unless it fits into the 16 KiB in which its server gathers
+ * what it writes (strace; 130 in place of 40 µs for 16 KiB).
+ */
+export const DEFERRED_BYTES = 8 * 1024;
+
 /** What nginx logs for a client that left; nobody reads this reply. */
 const CLIENT_CLOSED_REQUEST = 499;
 
@@ -57,6 +64,7 @@ export class ZeroCopyExchange extends ServerInbound {
   readonly #setting: Setting;
   readonly #memory: ReplyMemory;
   readonly #pacing: PacingByPort | undefined;
+  #isSmallReply = false;
 
   constructor(
     request: Request,
@@ -81,6 +89,11 @@ export class ZeroCopyExchange extends ServerInbound {
       : null;
   }
 
+  /** The reply that was made is so small that it does better to go out with others. */
+  get isSmallReply(): boolean {
+    return this.#isSmallReply;
+  }
+
   /** At once for what is in memory: a promise costs Bun another turn of the event loop. */
   respond(reply: Reply): Response | Promise<Response> {
     const outgoing = new OutgoingReply(reply);
@@ -95,6 +108,7 @@ export class ZeroCopyExchange extends ServerInbound {
     };
     try {
       const framing = frameReply(this.method, reply);
+      this.#isSmallReply = isSmall(framing);
       const init = { status: reply.status, headers: this.#headersOf(framing) };
       const response = this.#responseTo(outgoing, framing, init);
       return response instanceof Promise ? response.catch(giveUp) : response;
@@ -358,6 +372,10 @@ interface ReplyInit {
 export interface ReplyMemory {
   readonly budget: ReplyBudget;
   readonly blobs: HotBlobs;
+}
+
+function isSmall({ body }: Framing): boolean {
+  return body.kind === "empty" || (body.kind === "length" && body.lengthBytes < DEFERRED_BYTES);
 }
 
 /**

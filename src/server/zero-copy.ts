@@ -14,7 +14,8 @@
  *    empty one; otherwise Bun would put the descriptor's number there as a file name.
  * 5. Nobody tells us when a body of known length has left: `onFinish` of bytes and files is called
  *    when Bun takes them over. `requestCount` knows better.
- * 6. A request pipelined behind one whose answer takes a turn of the event loop ends the connection.
+ * 6. A request pipelined behind one whose answer takes a turn of the event loop ends the connection, and replies
+ *    of less than `DEFERRED_BYTES` do take it: they go out together with those of the other connections.
  * 7. `100 Continue` is said at once, and only to `100-continue` in lower case; connections are not counted and have one limit, on idleness.
  */
 
@@ -23,10 +24,11 @@ import type { Server } from "bun";
 import type { Setting } from "./inbound.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "./options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "./options.ts";
+import { Outbox } from "./outbox.ts";
 import { PacingByPort } from "./pacing.ts";
 import { HotBlobs } from "./zero-copy-blobs.ts";
 import { ReplyBudget } from "./zero-copy-budget.ts";
-import { ZeroCopyExchange, secondsOf } from "./zero-copy-exchange.ts";
+import { DEFERRED_BYTES, ZeroCopyExchange, secondsOf } from "./zero-copy-exchange.ts";
 import type { ReplyMemory } from "./zero-copy-exchange.ts";
 
 /** Copies of hot bodies beside those of the memory tier. */
@@ -37,6 +39,8 @@ export class ZeroCopyListener implements Listener {
   /** The one that accepts comes last; earlier ones finish what a TLS reload left them. */
   readonly #servers: Server<undefined>[] = [];
   readonly #memory: ReplyMemory;
+  readonly #outbox = new Outbox();
+  #hasRepliedInTurn = false;
   /** Requests that Bun counts and whose `Response` we have not made yet. */
   #unansweredCount = 0;
   #port: number;
@@ -145,10 +149,17 @@ export class ZeroCopyListener implements Listener {
 
   #answer(request: Request, server: Server<undefined>): Response | Promise<Response> {
     this.#unansweredCount += 1;
-    const response = this.#respond(request, server);
+    const exchange = new ZeroCopyExchange(
+      request,
+      server,
+      this.#setting,
+      this.#memory,
+      this.#pacing,
+    );
+    const response = this.#respond(exchange);
     if (!(response instanceof Promise)) {
       this.#unansweredCount -= 1;
-      return response;
+      return exchange.isSmallReply ? this.#inTurn(response) : response;
     }
     let isCounted = true;
     const forget = (): void => {
@@ -160,15 +171,18 @@ export class ZeroCopyListener implements Listener {
     return response.finally(forget);
   }
 
+  /** The first small reply of a turn at once, so that a lone client notices nothing of the others. */
+  #inTurn(response: Response): Response | Promise<Response> {
+    if (this.#hasRepliedInTurn) return this.#outbox.defer(DEFERRED_BYTES, () => response);
+    this.#hasRepliedInTurn = true;
+    setImmediate(() => {
+      this.#hasRepliedInTurn = false;
+    });
+    return response;
+  }
+
   /** Rejects never and throws never. */
-  #respond(request: Request, server: Server<undefined>): Response | Promise<Response> {
-    const exchange = new ZeroCopyExchange(
-      request,
-      server,
-      this.#setting,
-      this.#memory,
-      this.#pacing,
-    );
+  #respond(exchange: ZeroCopyExchange): Response | Promise<Response> {
     try {
       const reply = this.#setting.handler(exchange);
       if (!(reply instanceof Promise)) return exchange.respond(reply);

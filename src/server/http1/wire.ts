@@ -15,6 +15,7 @@ import { freeMemory } from "../../base/counted-bytes.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
+import { Outbox } from "../outbox.ts";
 import { CHUNK_BYTES, readChunk, touchByte } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
 import {
@@ -24,7 +25,6 @@ import {
   readResident,
   sendFile,
 } from "../../base/page-cache.ts";
-import { Outbox } from "./outbox.ts";
 
 /** Room for a header before the body bytes; a longer one is sent on its own. */
 const HEAD_BYTES_MAX = 32 * 1024;
@@ -111,7 +111,7 @@ export class Wire implements BodySink {
       return this.#inTurn(this.write(Buffer.from(head, "latin1")), () => this.write(body));
     }
     if (this.#isClosed) throw clientGone();
-    return outbox.defer(head.length + body.length, () => this.#writeTogether(head, body));
+    return outbox.defer<void>(head.length + body.length, () => this.#writeTogether(head, body));
   }
 
   #writeTogether(head: string, body: Uint8Array): Promise<void> | undefined {

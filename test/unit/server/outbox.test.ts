@@ -3,7 +3,7 @@
 
 import { expect, test } from "bun:test";
 
-import { Outbox } from "../../../../src/server/http1/outbox.ts";
+import { Outbox } from "../../../src/server/outbox.ts";
 
 const KIB = 1024;
 
@@ -20,7 +20,6 @@ function world() {
     defer: (name: string, sizeBytes = 1) =>
       outbox.defer(sizeBytes, () => {
         sent.push(name);
-        return undefined;
       }),
   };
 }
@@ -63,11 +62,11 @@ test("each settles as its sending does, and costs the others nothing", async () 
   const gone = new Error("gone");
   const blocked = Promise.withResolvers<void>();
   const outcomes = [
-    outbox.defer(1, () => undefined),
-    outbox.defer(1, () => {
+    outbox.defer<void>(1, () => undefined),
+    outbox.defer<void>(1, () => {
       throw gone;
     }),
-    outbox.defer(1, () => Promise.reject(gone)),
+    outbox.defer<void>(1, () => Promise.reject(gone)),
     outbox.defer(1, () => blocked.promise),
   ].map((done) =>
     done.then(

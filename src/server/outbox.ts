@@ -10,15 +10,10 @@
 /** So much waits at most, as sending it takes as long as a turn may. */
 const WAITING_BYTES_MAX = 1024 * 1024;
 
-interface Waiting {
-  readonly send: () => Promise<void> | undefined;
-  readonly done: PromiseWithResolvers<void>;
-}
-
 export class Outbox {
   readonly #endOfTurn: (run: () => void) => void;
   readonly #flush = (): void => this.flush();
-  #waiting: Waiting[] = [];
+  #waiting: (() => void)[] = [];
   #waitingBytes = 0;
 
   /** @param endOfTurn calls back after everything that is already due on the event loop */
@@ -27,13 +22,19 @@ export class Outbox {
   }
 
   /** Calls `send`, which is about to send so many bytes, at the end of the turn, and settles as it does. */
-  defer(sizeBytes: number, send: () => Promise<void> | undefined): Promise<void> {
+  defer<T>(sizeBytes: number, send: () => T | PromiseLike<T>): Promise<T> {
     if (this.#waitingBytes + sizeBytes > WAITING_BYTES_MAX) this.flush();
     if (this.#waiting.length === 0) this.#endOfTurn(this.#flush);
     this.#waitingBytes += sizeBytes;
-    const done = Promise.withResolvers<void>();
-    this.#waiting.push({ send, done });
-    return done.promise;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.#waiting.push(() => {
+      try {
+        resolve(send());
+      } catch (error) {
+        reject(error);
+      }
+    });
+    return promise;
   }
 
   /** Sends now what waits for the end of the turn. */
@@ -42,16 +43,6 @@ export class Outbox {
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    for (const one of waiting) settle(one);
-  }
-}
-
-function settle({ send, done }: Waiting): void {
-  try {
-    const sending = send();
-    if (sending === undefined) done.resolve();
-    else sending.then(done.resolve, done.reject);
-  } catch (error) {
-    done.reject(error);
+    for (const send of waiting) send();
   }
 }
