@@ -15,6 +15,14 @@ export interface LentBytes {
   readonly release?: (() => void) | undefined;
   /** Of lent bytes: their memory never holds anything else, so what was made of them stays right. */
   readonly isConstant?: boolean;
+  /** Of lent bytes: the same ones in a file, read from its pages in memory a moment ago. */
+  readonly inFile?: FilePlace;
+}
+
+/** A place in a file that stays open, and unchanged there, as long as what lies there is lent. */
+export interface FilePlace {
+  readonly descriptor: number;
+  readonly offsetBytes: number;
 }
 
 /** Below, memory is left to the collector, and lending it costs nothing. */

@@ -18,6 +18,9 @@ import { FFIType, dlopen, ptr, read } from "bun:ffi";
 
 const RWF_NOWAIT = 8;
 const POSIX_FADV_WILLNEED = 3;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_MORE = 0x8000;
 
 /** cachestat(2); numbers from 424 on are the same on every architecture. */
 const SYS_CACHESTAT = 451;
@@ -38,6 +41,7 @@ interface KernelFiles {
   readonly bytesReady: typeof bytesReady;
   readonly prefetch: typeof prefetch;
   readonly send: typeof sendFile;
+  readonly sendBefore: typeof sendBefore;
 }
 
 const NONE: KernelFiles = {
@@ -45,6 +49,7 @@ const NONE: KernelFiles = {
   bytesReady: () => undefined,
   prefetch: () => undefined,
   send: () => 0,
+  sendBefore: () => 0,
 };
 
 let loaded: KernelFiles | undefined;
@@ -99,6 +104,15 @@ export function sendFile(
   return loaded.send(socketDescriptor, descriptor, fileOffset, count);
 }
 
+/**
+ * Sends the first `count` bytes to a socket that does not block, which may keep them back until more follow at once
+ * (MSG_MORE): header and file leave together. Returns how many it took, as `sendFile` does.
+ */
+export function sendBefore(socketDescriptor: number, bytes: Uint8Array, count: number): number {
+  loaded ??= load();
+  return loaded.sendBefore(socketDescriptor, bytes, count);
+}
+
 function load(): KernelFiles {
   if (process.platform !== "linux") return NONE;
   try {
@@ -114,6 +128,7 @@ function open(): KernelFiles {
     __errno_location: { args: [], returns: pointer },
     preadv2: { args: [i32, pointer, i32, i64, i32], returns: i64 },
     posix_fadvise: { args: [i32, i64, i64, i32], returns: i32 },
+    send: { args: [i32, pointer, i64, i32], returns: i64 },
     sendfile: { args: [i32, i32, pointer, i64], returns: i64 },
     syscall: { args: [i64, i64, pointer, pointer, i64], returns: i64 },
   });
@@ -179,6 +194,10 @@ function open(): KernelFiles {
       position[0] = BigInt(fileOffset);
       const result = symbols.sendfile(socketDescriptor, descriptor, positionAddress, count);
       return Math.max(0, Number(result));
+    },
+    sendBefore: (socketDescriptor, bytes, count) => {
+      const flags = MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL;
+      return Math.max(0, Number(symbols.send(socketDescriptor, ptr(bytes), count, flags)));
     },
   };
 }

@@ -232,19 +232,24 @@ export class SegmentReader {
   #lend(stretch: Stretch, buffer: Uint8Array): FileRead | Promise<FileRead> {
     const { open, bodyStart, range, start, end } = stretch;
     const span = buffer.subarray(0, end - start);
-    const giveBack = (): void => this.#lent.give(buffer);
-    const judge = (count: number): FileRead => {
+    const giveBack = (): void => {
       open.release();
+      this.#lent.give(buffer);
+    };
+    const judge = (count: number): FileRead => {
       if (count !== span.length || !isIntact(stretch, span, start)) {
         giveBack();
         return "damaged";
       }
-      const body = span.subarray(range.start - start, range.end - start);
-      return { kind: "bytes", bytes: body, release: giveBack };
+      return {
+        kind: "bytes",
+        bytes: span.subarray(range.start - start, range.end - start),
+        inFile: { descriptor: open.file.descriptor, offsetBytes: bodyStart + range.start },
+        release: giveBack,
+      };
     };
     if (open.file.readResident(span, bodyStart + start) === span.length) return judge(span.length);
     return open.file.read(span, bodyStart + start).then(judge, (error: unknown) => {
-      open.release();
       giveBack();
       return { kind: "unreadable", error };
     });

@@ -2,6 +2,7 @@
 
 import { readSync } from "node:fs";
 import { readAll } from "../../src/base/byte-source.ts";
+import type { FilePlace } from "../../src/base/counted-bytes.ts";
 import type { ObjectId } from "../../src/s3/object-id.ts";
 import type {
   Fill,
@@ -62,6 +63,9 @@ export async function bytesOf(body: StoredBody | undefined): Promise<Uint8Array 
     case "bytes": {
       if (body.release === undefined) return body.bytes;
       const bytes = body.bytes.slice();
+      if (body.inFile !== undefined && !sameBytes(inFileOf(body.inFile, bytes.length), bytes)) {
+        throw new Error("what was lent is not what lies in its file");
+      }
       body.release();
       return bytes;
     }
@@ -72,13 +76,19 @@ export async function bytesOf(body: StoredBody | undefined): Promise<Uint8Array 
         body.source.close();
       }
     case "file": {
-      const { descriptor, offsetBytes, lengthBytes } = body.file;
-      const bytes = new Uint8Array(lengthBytes);
-      const count = readSync(descriptor, bytes, 0, lengthBytes, offsetBytes);
+      const bytes = inFileOf(body.file, body.file.lengthBytes);
       body.file.release();
-      return bytes.subarray(0, count);
+      return bytes;
     }
   }
+}
+
+const sameBytes = (one: Uint8Array, other: Uint8Array) => Buffer.compare(one, other) === 0;
+
+/** What a file has at a place, at most `lengthBytes` of it. */
+export function inFileOf({ descriptor, offsetBytes }: FilePlace, lengthBytes: number): Uint8Array {
+  const bytes = new Uint8Array(lengthBytes);
+  return bytes.subarray(0, readSync(descriptor, bytes, 0, lengthBytes, offsetBytes));
 }
 
 /** The whole body of an entry, undefined when it is a miss. */

@@ -136,7 +136,7 @@ export class Exchange extends ServerInbound {
       case "none":
         return wire.writeWithHead(head, NOTHING);
       case "bytes":
-        return wire.writeWithHead(head, body.bytes);
+        return wire.writeWithHead(head, body.bytes, body.inFile);
       case "file":
         return wire.writeFile(head, body.file);
       case "stream":

@@ -12,6 +12,7 @@ import type { Socket, TCPSocketListener } from "bun";
 
 import { assert } from "../../base/assert.ts";
 import { freeMemory } from "../../base/counted-bytes.ts";
+import type { FilePlace } from "../../base/counted-bytes.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
@@ -23,6 +24,7 @@ import {
   PROBE_STEP_BYTES,
   prefetch,
   readResident,
+  sendBefore,
   sendFile,
 } from "../../base/page-cache.ts";
 
@@ -41,7 +43,7 @@ const DIRECT_BYTES_MIN = 128 * 1024;
 /** What comes along with their header: 4 KiB or 16 cost the same, 64 half as much again (1 MiB, loopback). */
 export const FIRST_BYTES = 16 * 1024;
 
-/** Fewer that are left of them are copied. */
+/** Fewer bytes of a file are copied. */
 const SENDFILE_BYTES_MIN = 64 * 1024;
 
 /** Of a file that is not in memory so much is asked for at once. */
@@ -104,14 +106,39 @@ export class Wire implements BodySink {
     outbox.flush();
   }
 
-  /** Header and body together, at the end of the turn; the body must not change before the promise settles. */
-  writeWithHead(head: string, body: Uint8Array): Promise<void> | undefined {
+  /**
+   * Header and body together, at the end of the turn; the body must not change before the promise settles.
+   * `inFile`: where else it is until then.
+   */
+  writeWithHead(head: string, body: Uint8Array, inFile?: FilePlace): Promise<void> | undefined {
     if (head === "") return this.write(body);
     if (head.length > HEAD_BYTES_MAX || body.length > CHUNK_BYTES) {
       return this.#inTurn(this.write(Buffer.from(head, "latin1")), () => this.write(body));
     }
     if (this.#isClosed) throw clientGone();
-    return outbox.defer<void>(head.length + body.length, () => this.#writeTogether(head, body));
+    const isSentDirectly =
+      inFile !== undefined && this.#isPlain && body.length >= SENDFILE_BYTES_MIN;
+    return outbox.defer<void>(head.length + body.length, () =>
+      isSentDirectly ? this.#sendTogether(head, body, inFile) : this.#writeTogether(head, body),
+    );
+  }
+
+  /** Without copying, as far as the kernel goes along; the rest by ordinary writes, which tell why it did not. */
+  #sendTogether(
+    head: string,
+    body: Uint8Array,
+    { descriptor, offsetBytes }: FilePlace,
+  ): Promise<void> | undefined {
+    if (this.#isClosed) throw clientGone();
+    if (this.#unsent.length > 0) return this.#writeTogether(head, body);
+    const socketDescriptor = descriptorOf(this.#socket);
+    const headBytes = scratch.write(head, 0, "latin1");
+    const sentHeadBytes = sendBefore(socketDescriptor, scratch, headBytes);
+    this.#acceptedBytes += sentHeadBytes;
+    if (sentHeadBytes < headBytes) return this.#writeTogether(head.slice(sentHeadBytes), body);
+    const sentBytes = sendFile(socketDescriptor, descriptor, offsetBytes, body.length);
+    this.#acceptedBytes += sentBytes;
+    return sentBytes === body.length ? undefined : this.write(body.subarray(sentBytes));
   }
 
   #writeTogether(head: string, body: Uint8Array): Promise<void> | undefined {

@@ -1,6 +1,7 @@
 // Files on the wire: exactly the bytes of the slice, wherever the kernel stops taking them.
-// Method: the "socket" is a pipe of known capacity for sendfile, so that it takes just so many bytes, and a
-// list for ordinary writes, which takes everything. The file goes on behind the slice, with other bytes.
+// Method: the "socket" is a pipe of known capacity for sendfile (or a pair of sockets, where a header goes ahead), so
+// that it takes just so many bytes, and a list for ordinary writes, which takes everything. The file goes on behind
+// the slice, with other bytes.
 
 import { afterAll, expect, test } from "bun:test";
 import { dlopen, FFIType, ptr } from "bun:ffi";
@@ -14,13 +15,19 @@ import type { FileSlice } from "../../../src/http/exchange.ts";
 import { FIRST_BYTES, Wire } from "../../../src/server/http1/wire.ts";
 
 const KIB = 1024;
+const MIB = 1024 * KIB;
 const PIPE_BYTES = 512 * KIB;
 /** The first bytes go out with the header, what follows by sendfile. */
 const SLICE_BYTES = FIRST_BYTES + 512 * KIB;
 const HEAD = "HTTP/1.1 200 OK\r\n\r\n";
+const LONG_HEAD = `HTTP/1.1 200 OK\r\nA: ${"a".repeat(30 * KIB)}\r\n\r\n`;
 
 const { i32, ptr: pointer } = FFIType;
 const O_NONBLOCK = 0o4000;
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 const F_SETPIPE_SZ = 1031;
 
 const folder = mkdtempSync(join(tmpdir(), "tag-wire-"));
@@ -135,6 +142,96 @@ test.skipIf(process.platform !== "linux")(
     } finally {
       slice.release();
       pipe.close();
+    }
+  },
+);
+
+/** A socket that takes some `sndbufBytes` and no more, or nothing at all. */
+function socketWithRoom(sndbufBytes: number) {
+  const libc = dlopen("libc.so.6", {
+    socketpair: { args: [i32, i32, i32, pointer], returns: i32 },
+    setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32 },
+    send: { args: [i32, pointer, i32, i32], returns: i32 },
+  }).symbols;
+  const ends = new Int32Array(2);
+  expect(libc.socketpair(AF_UNIX, SOCK_STREAM | O_NONBLOCK, 0, ptr(ends))).toBe(0);
+  const [readEnd = -1, writeEnd = -1] = ends;
+  const size = new Int32Array([sndbufBytes]);
+  expect(libc.setsockopt(writeEnd, SOL_SOCKET, SO_SNDBUF, ptr(size), 4)).toBe(0);
+  let fillerBytes = 0;
+  if (sndbufBytes === 0) {
+    const filler = new Uint8Array(KIB);
+    for (let sent = 0; sent >= 0; sent = libc.send(writeEnd, ptr(filler), KIB, 0))
+      fillerBytes += sent;
+  }
+  return {
+    writeEnd,
+    taken(): Buffer {
+      const all = Buffer.alloc(MIB);
+      let count = 0;
+      for (;;) {
+        try {
+          count += readSync(readEnd, all, count, all.length - count, null);
+        } catch {
+          return all.subarray(fillerBytes, count); // there is no more
+        }
+      }
+    },
+    close() {
+      closeSync(readEnd);
+      closeSync(writeEnd);
+    },
+  };
+}
+
+test.skipIf(process.platform !== "linux").each([
+  ["takes all of it", MIB, true, HEAD],
+  ["takes a part", 8 * KIB, true, HEAD],
+  ["takes a part of the header", 8 * KIB, true, LONG_HEAD],
+  ["is full", 0, true, HEAD],
+  ["is not what the client reads (TLS)", MIB, false, HEAD],
+])(
+  "bytes that also lie in a file go out once when the socket %s",
+  async (_what, sndbufBytes, isPlain, head) => {
+    const { body, slice } = sliceOfLargerFile();
+    const socket = socketWithRoom(sndbufBytes);
+    const written: Buffer[] = [];
+    const wire = new Wire(
+      {
+        fd: socket.writeEnd,
+        write(bytes: Uint8Array, from = 0, length = bytes.length) {
+          written.push(Buffer.from(bytes.subarray(from, from + length)));
+          return length;
+        },
+      } as unknown as Socket<unknown>,
+      isPlain,
+      () => undefined,
+    );
+    const lengthBytes = 100 * KIB;
+    // The bytes in memory have a bit more than those in the file, to tell who was sent.
+    const inMemory = body.subarray(0, lengthBytes).map((byte) => byte | 0x80);
+    try {
+      await wire.writeWithHead(head, inMemory, slice);
+      const direct = socket.taken();
+      const sent = Buffer.concat([direct, ...written]);
+      expect(sent.subarray(0, head.length).toString()).toBe(head);
+      expect(sent.length).toBe(head.length + lengthBytes);
+      const ofBody = sent.subarray(head.length);
+      expect(
+        Buffer.compare(
+          ofBody.map((byte) => byte & 0x7f),
+          body.subarray(0, lengthBytes),
+        ),
+      ).toBe(0);
+      expect(wire.acceptedBytes).toBe(head.length + lengthBytes);
+      const fromFile = ofBody.reduce((count, byte) => count + (byte < 0x80 ? 1 : 0), 0);
+      expect(fromFile).toBe(Math.max(0, direct.length - head.length));
+      if (!isPlain || sndbufBytes === 0 || head === LONG_HEAD) expect(fromFile).toBe(0);
+      else if (sndbufBytes === MIB) expect(fromFile).toBe(lengthBytes);
+      else expect(fromFile).toBeWithin(1, lengthBytes);
+    } finally {
+      slice.release();
+      socket.close();
     }
   },
 );

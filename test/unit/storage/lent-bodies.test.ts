@@ -5,7 +5,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import type { LentBytes } from "../../../src/base/counted-bytes.ts";
 import type { Storage, StoredObject } from "../../../src/storage/storage.ts";
-import { bytesOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
+import { bytesOf, inFileOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
 
 setDefaultTimeout(30_000);
@@ -52,4 +52,17 @@ test("when everything is lent, slices of the file go out, until something comes 
   expect(await bytesOf(body)).toEqual(patternOf("one", SIZE).subarray(10));
   for (const { release } of lent) release?.();
   expect((await lend(storage, object)).bytes).toEqual(patternOf("one", SIZE));
+});
+
+test("the place of what is lent in its file is as good as the bytes, until it is released", async () => {
+  await using temp = new TempStore();
+  const storage = await temp.open({ memoryBytes: 0 });
+  const object = await put(storage, "one");
+  const { bytes, inFile, release } = await lend(storage, object, 30_001);
+  storage.remove([object.id]);
+  await storage.close();
+  if (inFile === undefined) throw new Error("not in a file");
+  expect(inFileOf(inFile, bytes.length)).toEqual(bytes);
+  release?.();
+  expect(() => inFileOf(inFile, bytes.length)).toThrow("EBADF");
 });
