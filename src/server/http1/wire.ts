@@ -130,7 +130,10 @@ export class Wire implements BodySink {
     { descriptor, offsetBytes }: FilePlace,
   ): Promise<void> | undefined {
     if (this.#isClosed) throw clientGone();
-    if (this.#unsent.length > 0) return this.#writeTogether(head, body);
+    // Pages that are gone would be waited for, and come from the disk unchecked.
+    const mayGo =
+      this.#unsent.length === 0 && bytesReady(descriptor, offsetBytes, body.length) === body.length;
+    if (!mayGo) return this.#writeTogether(head, body);
     const socketDescriptor = descriptorOf(this.#socket);
     const headBytes = scratch.write(head, 0, "latin1");
     const sentHeadBytes = sendBefore(socketDescriptor, scratch, headBytes);
