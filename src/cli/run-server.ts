@@ -45,19 +45,32 @@ export async function runServer(
   const missing = missingCredentials(config, sources);
   if (missing !== undefined) return reportProblems(terminal, [...warnings, missing]);
 
-  const [{ createApp }, { createLog, parseLogFilter }, { LineWriter }, { effectiveOptions }] =
-    await Promise.all([
-      import("../app.ts"),
-      import("../observability/log.ts"),
-      import("../observability/line-writer.ts"),
-      import("../config/describe.ts"),
-    ]);
+  const [
+    { createApp },
+    { createLog, parseLogFilter },
+    { LineWriter },
+    { logFileOf },
+    { effectiveOptions },
+  ] = await Promise.all([
+    import("../app.ts"),
+    import("../observability/log.ts"),
+    import("../observability/line-writer.ts"),
+    import("../observability/log-file.ts"),
+    import("../config/describe.ts"),
+  ]);
+  const file = logFileOf(process.stderr.fd);
   const lines = new LineWriter({
     clock: systemClock,
-    write: (text) => void process.stderr.write(text),
+    write: (text, isUrgent) => {
+      if (file === undefined) process.stderr.write(text);
+      else file.write(text, isUrgent);
+    },
   });
   // Whichever way the process ends, nothing that was logged is lost.
-  process.once("exit", () => lines.flush());
+  process.once("exit", () => {
+    file?.abandon();
+    lines.flush();
+  });
   const log = createLog({
     level: config.log.level,
     format: config.log.format,
@@ -114,6 +127,8 @@ export async function runServer(
   await app.drain();
   await app.stop();
   log.info("TAG shutdown complete");
+  lines.flush();
+  await file?.drained();
   signals.close();
   return "ok";
 }

@@ -11,8 +11,8 @@ import type { LogLevel } from "./log.ts";
 
 export interface LineWriterOptions {
   readonly clock: Clock;
-  /** Takes complete lines. Must not throw. */
-  readonly write: (text: string) => void;
+  /** Takes complete lines; what is urgent is to be written at once. Must not throw. */
+  readonly write: (text: string, isUrgent: boolean) => void;
   /** Longest time a line waits. */
   readonly delayMs?: number | undefined;
   /** Written at the latest when so many characters have gathered. */
@@ -21,7 +21,7 @@ export interface LineWriterOptions {
 
 export class LineWriter {
   readonly #clock: Clock;
-  readonly #write: (text: string) => void;
+  readonly #write: (text: string, isUrgent: boolean) => void;
   readonly #delayMs: number;
   readonly #limitChars: number;
   #pending = "";
@@ -37,20 +37,22 @@ export class LineWriter {
   /** Fits `LogOptions.write` as it is. */
   readonly write = (line: string, level: LogLevel): void => {
     this.#pending += `${line}\n`;
-    if (level === "error" || level === "warn" || this.#pending.length >= this.#limitChars) {
-      this.flush();
-    } else {
-      this.#timer ??= this.#clock.after(this.#delayMs, () => this.flush());
-    }
+    if (level === "error" || level === "warn") this.flush();
+    else if (this.#pending.length >= this.#limitChars) this.#pass(false);
+    else this.#timer ??= this.#clock.after(this.#delayMs, () => this.#pass(false));
   };
 
   /** Writes what waits; to be called before the process ends. */
   flush(): void {
+    this.#pass(true);
+  }
+
+  #pass(isUrgent: boolean): void {
     this.#timer?.cancel();
     this.#timer = undefined;
     if (this.#pending === "") return;
     const text = this.#pending;
     this.#pending = "";
-    this.#write(text);
+    this.#write(text, isUrgent);
   }
 }
