@@ -24,6 +24,9 @@ import type { Pin } from "./storage.ts";
 /** How the previous run ended. `power-loss` also stands for "cannot tell". */
 export type PreviousEnd = "fresh" | "clean" | "crash" | "power-loss";
 
+/** A checkpoint waits for the disk. Counters take a page each time they are saved. */
+const WAL_PAGES_MAX = 128;
+
 const STAMPS_PER_EPOCH = 2 ** 32;
 
 /** What is true of the whole store. */
@@ -134,13 +137,19 @@ export class Control {
     return new Map(rows.map((row) => [row.name, row.value]));
   }
 
+  /** Survives the process, but not power loss: that would wait for the disk, and everybody with it. */
   saveCounters(counters: Iterable<readonly [string, number]>): void {
     const save = this.#database.query(
       "INSERT INTO counter VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
     );
-    this.#database.transaction(() => {
-      for (const [name, value] of counters) save.run(name, value);
-    })();
+    this.#database.run("PRAGMA synchronous = NORMAL");
+    try {
+      this.#database.transaction(() => {
+        for (const [name, value] of counters) save.run(name, value);
+      })();
+    } finally {
+      this.#database.run("PRAGMA synchronous = FULL");
+    }
   }
 
   /** What is pinned, or on its way to be or not to be. */
@@ -241,7 +250,7 @@ function openDatabase(path: string): Database {
     database.run("PRAGMA busy_timeout = 1000");
     database.run("PRAGMA journal_mode = WAL");
     database.run("PRAGMA synchronous = FULL");
-    database.run("PRAGMA wal_autocheckpoint = 16");
+    database.run(`PRAGMA wal_autocheckpoint = ${WAL_PAGES_MAX}`);
     return database;
   } catch (error) {
     database?.close();
