@@ -82,9 +82,9 @@ export class LogFile {
   }
 }
 
-/** The file behind a descriptor; undefined when it is none (a terminal, a pipe). */
+/** The file behind a descriptor; undefined when it is none (a terminal, a pipe), or closed. */
 export function logFileOf(descriptor: number): LogFile | undefined {
-  if (!fstatSync(descriptor).isFile()) return undefined;
+  if (!isFile(descriptor)) return undefined;
   return new LogFile({
     append: (bytes) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -102,4 +102,12 @@ export function logFileOf(descriptor: number): LogFile | undefined {
       for (let offset = 0; offset < bytes.length;) offset += writeSync(descriptor, bytes, offset);
     },
   });
+}
+
+function isFile(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isFile();
+  } catch {
+    return false;
+  }
 }

@@ -111,7 +111,7 @@ test("a process that ends leaves nothing behind, and nothing twice that is known
   expect(written).toEqual(["arrived\n", "on its way\n", "queued\n"]);
 });
 
-test("a real file has all of it in order; a device is none", async () => {
+test("a real file has all of it in order; a device is none, nor what is closed", async () => {
   const folder = mkdtempSync(join(tmpdir(), "tag-log-"));
   const path = join(folder, "tag.log");
   const descriptor = openSync(path, "w");
@@ -135,4 +135,5 @@ test("a real file has all of it in order; a device is none", async () => {
   const device = openSync("/dev/null", "w");
   expect(logFileOf(device)).toBeUndefined();
   closeSync(device);
+  expect(logFileOf(device)).toBeUndefined();
 });
