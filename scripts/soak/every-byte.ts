@@ -197,12 +197,12 @@ function makeFilesCold(folder: string): void {
   }
 }
 
-const origin = await startProgram([
+await using origin = await startProgram([
   process.execPath,
   join(import.meta.dir, "../../test/support/synthetic-origin.ts"),
 ]);
 const readPort = await freePort();
-const gateway = await startProgram([BINARY, "serve"], {
+await using gateway = await startProgram([BINARY, "serve"], {
   TAG_UPSTREAM_ENDPOINT: origin.endpoint,
   TAG_CACHE_MAX_DISK_USAGE: String(CACHE_BYTES),
   TAG_CACHE_MEMORY_BYTES: String(MEMORY_TIER_BYTES),
@@ -235,6 +235,4 @@ try {
   }
 } finally {
   clearInterval(cold);
-  await gateway[Symbol.asyncDispose]();
-  await origin[Symbol.asyncDispose]();
 }
