@@ -8,7 +8,7 @@ import { bytesSource } from "../../src/base/byte-source.ts";
 import type { ByteSource } from "../../src/base/byte-source.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { NO_BODY } from "../../src/http/exchange.ts";
-import type { FileSlice, Handler, ReplyBody } from "../../src/http/exchange.ts";
+import type { FileSlice, Handler, Reply, ReplyBody } from "../../src/http/exchange.ts";
 import type { ListenerLimits } from "../../src/server/listener.ts";
 import { ZeroCopyListener } from "../../src/server/zero-copy.ts";
 import { eventually } from "../support/eventually.ts";
@@ -63,6 +63,8 @@ async function get(port: number): Promise<WireResponse> {
   return await client.response();
 }
 
+const bytesBody = (text: string): ReplyBody => ({ kind: "bytes", bytes: Buffer.from(text) });
+
 /** How many of `count` requests that are sent at once are answered. */
 async function answersToPipelined(count: number, handler: Handler): Promise<number> {
   await using server = await serve(handler);
@@ -99,6 +101,27 @@ test.each([
     expect(answers).toBe(atOnce);
   },
 );
+
+// A lone client only sees the first reply of a turn, which every other test is about. Here it is the second.
+test.each<[string, string, Reply]>([
+  ["bytes", "GET", { status: 200, headers: ["A", "b"], body: bytesBody("hello") }],
+  ["an error", "GET", { status: 404, headers: [], body: bytesBody("<Error/>") }],
+  ["HEAD", "HEAD", { status: 200, headers: ["Content-Length", "5"], body: NO_BODY }],
+  ["204", "GET", { status: 204, headers: [], body: NO_BODY }],
+  ["304", "GET", { status: 304, headers: ["ETag", '"x"'], body: NO_BODY }],
+  ["an empty body", "GET", { status: 200, headers: ["Content-Length", "0"], body: NO_BODY }],
+])("a reply that waits for the end of the turn is the same: %s", async (_, method, reply) => {
+  const first: Reply = { status: 200, headers: [], body: bytesBody("first") };
+  await using server = await serve(({ rawTarget }) => (rawTarget === "/first" ? first : reply));
+  const textOf = async (ahead: string): Promise<string> => {
+    await using client = await WireClient.connect(server.port);
+    await client.send(ahead + requestText(method, "/it", ["Connection", "close"]));
+    const received = (await client.rest()).toString("latin1");
+    const text = received.slice(received.lastIndexOf("HTTP/1.1"));
+    return text.replace(/^date: .*$/im, "").toLowerCase();
+  };
+  expect(await textOf(requestText("GET", "/first"))).toBe(await textOf(""));
+});
 
 // Goal: what is held back to declare its length has one bound for all replies together.
 // Method: ten replies whose sources bring nothing before all ten were asked for; the bound has room for three.
