@@ -229,9 +229,12 @@ describe("what was learned", () => {
   test("is sealed on disk: no access key, no derived key in clear", async () => {
     await using w = await World.open();
     await w.teach(w.alice);
-    await w.restart();
-    const files = await readdir(w.folder, { recursive: true, withFileTypes: true });
-    for (const file of files.filter((entry) => entry.isFile())) {
+    await w.stop();
+    const files = (await readdir(w.folder, { recursive: true, withFileTypes: true })).filter(
+      (entry) => entry.isFile(),
+    );
+    expect(files.map((file) => file.name)).toContain("control.db");
+    for (const file of files) {
       const bytes = Buffer.from(await Bun.file(join(file.parentPath, file.name)).arrayBuffer());
       expect(bytes.includes("tid_alice")).toBe(false);
       expect(bytes.includes("alice-secret")).toBe(false);

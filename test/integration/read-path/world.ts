@@ -188,8 +188,14 @@ export class World implements AsyncDisposable {
 
   /** Stops the gateway and starts another on the same folder; upstream and time go on. */
   async restart(env: Env = {}): Promise<void> {
-    await this.#gateway?.stop();
+    await this.stop();
     await this.#start(env);
+  }
+
+  /** Ends the gateway; what it left in the folder does not change any more. */
+  async stop(): Promise<void> {
+    await this.#gateway?.stop();
+    this.#gateway = undefined;
   }
 
   async #start(env: Env): Promise<void> {
@@ -250,7 +256,7 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // What still hangs upstream must not hold the gateway up.
     this.upstream.resetAll();
-    await this.#gateway?.stop();
+    await this.stop();
     await this.upstream[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true });
   }
