@@ -22,6 +22,7 @@ import {
 import { type Clock, systemClock } from "./base/clock.ts";
 import { systemDisk } from "./base/disk.ts";
 import { GatewayError } from "./base/errors.ts";
+import { HeapGarbage } from "./base/heap-garbage.ts";
 import { type Random, systemRandom } from "./base/random.ts";
 import { Secret } from "./base/secret.ts";
 import { Tasks } from "./base/tasks.ts";
@@ -111,6 +112,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
   const events = new Events({ metrics, log, clock });
   const tasks = new Tasks({ onFailure: events.taskFailed });
   const loopLag = new LoopLag(metrics, clock);
+  const heapGarbage = new HeapGarbage(clock);
   showProcess(metrics, BUILD);
 
   const upstreamSide = await connectUpstream(
@@ -123,6 +125,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
   const storage = await openStore(config, { clock, random, log }, events).catch(
     (error: unknown) => {
       loopLag.stop();
+      heapGarbage.stop();
       void upstreamSide.close();
       throw error;
     },
@@ -243,6 +246,7 @@ export async function createApp(config: Config, seams: Partial<Seams> = {}): Pro
       await Promise.all(listeners.map((listener) => listener.stop()));
       flights.failAll(new GatewayError("shutting_down", "the gateway is stopping"));
       loopLag.stop();
+      heapGarbage.stop();
       await tasks.stop();
       cache.close();
       await storage?.close();
