@@ -14,13 +14,7 @@ import type { FileUnit, FileUnits } from "./file-units.ts";
 import type { Heat } from "./heat.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
 import { mayEvict, type EvictionPolicy } from "./policy.ts";
-import {
-  BLOCK_BYTES,
-  decodeHeader,
-  encodeTable,
-  HEADER_BYTES,
-  type FooterEntry,
-} from "./segment-format.ts";
+import { decodeHeader, HEADER_BYTES, tableOf, type FooterEntry } from "./segment-format.ts";
 import { CacheFull, type RecordWriter, type SmallRecord } from "./segment-writer.ts";
 import type { Location } from "./segment-reader.ts";
 import { Segment, type Segments } from "./segments.ts";
@@ -458,18 +452,8 @@ export async function readRecord(
   const head = bytes.subarray(HEADER_BYTES, bodyStart);
   const body = bytes.subarray(bodyStart, bodyStart + header.bodyLength);
   if (body.length !== header.bodyLength) return undefined;
-  if (Bun.hash.crc32(head) !== header.headCrc || bodyCrcOf(body) !== header.bodyCrc) {
-    return undefined;
-  }
-  return { header, head, body };
-}
-
-/** What the header of a record says of its body: its CRC, or that of its table of block CRCs. */
-export function bodyCrcOf(body: Uint8Array): number {
-  if (body.length <= BLOCK_BYTES) return Bun.hash.crc32(body);
-  const crcs: number[] = [];
-  for (let at = 0; at < body.length; at += BLOCK_BYTES) {
-    crcs.push(Bun.hash.crc32(body.subarray(at, at + BLOCK_BYTES)));
-  }
-  return Bun.hash.crc32(encodeTable(crcs));
+  const table = tableOf(body);
+  if (Bun.hash.crc32(head) !== header.headCrc) return undefined;
+  if (Bun.hash.crc32(table ?? body) !== header.bodyCrc) return undefined;
+  return { header, head, body, table };
 }

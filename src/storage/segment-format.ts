@@ -90,6 +90,16 @@ export function encodeTable(crcs: readonly number[]): Uint8Array {
   return table;
 }
 
+/** The table behind a body that is complete in memory: the CRC of each block. Undefined: one block is all. */
+export function tableOf(body: Uint8Array): Uint8Array | undefined {
+  if (body.length <= BLOCK_BYTES) return undefined;
+  const crcs: number[] = [];
+  for (let at = 0; at < body.length; at += BLOCK_BYTES) {
+    crcs.push(Bun.hash.crc32(body.subarray(at, at + BLOCK_BYTES)));
+  }
+  return encodeTable(crcs);
+}
+
 export function decodeTable(table: Uint8Array): Uint32Array {
   const view = new DataView(table.buffer, table.byteOffset, table.length);
   return Uint32Array.from({ length: table.length / 4 }, (_, index) =>

@@ -9,12 +9,11 @@ import type { Identity } from "./identity.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
 import {
   ALIGN_BYTES,
-  BLOCK_BYTES,
-  blockCountOf,
   encodeHeader,
   encodeTable,
   HEADER_BYTES,
   recordBytes,
+  tableOf,
   type RecordHeader,
 } from "./segment-format.ts";
 import type { Extent, Segments } from "./segments.ts";
@@ -32,6 +31,8 @@ export interface SmallRecord {
   readonly header: RecordHeader;
   readonly head: Uint8Array;
   readonly body: Uint8Array;
+  /** Of the CRCs of its blocks; undefined when it is one block. */
+  readonly table: Uint8Array | undefined;
 }
 
 /** Makes the record of a body that is complete in memory. */
@@ -41,26 +42,17 @@ export function smallRecord(
   head: Uint8Array,
   body: Uint8Array,
 ): SmallRecord {
-  const crc =
-    body.length <= BLOCK_BYTES
-      ? Bun.hash.crc32(body)
-      : Bun.hash.crc32(encodeTable(blockCrcsOf(body)));
+  const table = tableOf(body);
   const header = {
     headLength: head.length,
     version,
     h: identity.h,
     h2: identity.h2,
     bodyLength: body.length,
-    bodyCrc: crc,
+    bodyCrc: Bun.hash.crc32(table ?? body),
     headCrc: Bun.hash.crc32(head),
   };
-  return { header, head, body };
-}
-
-function blockCrcsOf(body: Uint8Array): number[] {
-  return Array.from({ length: blockCountOf(body.length) }, (_, block) =>
-    Bun.hash.crc32(body.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)),
-  );
+  return { header, head, body, table };
 }
 
 /** Chunks up to this are put together: cheaper to copy than to write on their own. */
@@ -187,11 +179,10 @@ function withSmallJoined(chunks: readonly Uint8Array[]): Uint8Array[] {
 const PADDING = new Uint8Array(ALIGN_BYTES);
 
 /** The bytes of a record, padding included, as they are written at its place. */
-function recordChunks({ header, head, body }: SmallRecord, extent: Extent): Uint8Array[] {
+function recordChunks({ header, head, body, table }: SmallRecord, extent: Extent): Uint8Array[] {
   const chunks = [encodeHeader(header, extent.segment.nonce), head, body];
   let length = HEADER_BYTES + head.length + body.length;
-  if (body.length > BLOCK_BYTES) {
-    const table = encodeTable(blockCrcsOf(body));
+  if (table !== undefined) {
     chunks.push(table);
     length += table.length;
   }
