@@ -60,6 +60,15 @@ const outbox = new Outbox();
 
 const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX + CHUNK_BYTES + CHUNK_FRAME_BYTES);
 
+/** How far the sending of a file has come, in bytes of the slice. */
+interface FileProgress {
+  readonly file: FileSlice;
+  offset: number;
+  /** Ends of what the disk was asked for and of what was waited for. */
+  askedBytes: number;
+  awaitedBytes: number;
+}
+
 const NOTHING = new Uint8Array(0);
 const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
@@ -180,58 +189,27 @@ export class Wire implements BodySink {
    */
   async writeFile(head: string, file: FileSlice): Promise<void> {
     const isSentDirectly = this.#isPlain && file.lengthBytes >= DIRECT_BYTES_MIN;
-    let headBytes = 0;
+    const progress: FileProgress = { file, offset: 0, askedBytes: 0, awaitedBytes: 0 };
     if (head.length > HEAD_BYTES_MAX) await this.write(Buffer.from(head, "latin1"));
-    else headBytes = scratch.write(head, 0, "latin1");
-    /** Ends of what the disk was asked for and of what was waited for. */
-    let askedBytes = 0;
-    let awaitedBytes = 0;
-    let offset = 0;
-    while (offset < file.lengthBytes) {
-      const missingBytes = file.lengthBytes - offset;
-      // The first piece comes with a header, which waits in a buffer that is everybody's.
-      const turn = headBytes > 0 ? undefined : fileTurns.enter(Math.min(PIECE_BYTES, missingBytes));
-      if (turn !== undefined) await turn;
-      // Small replies do not wait for a helping of a large file. They use the buffer, if no header is in it.
-      if (headBytes === 0) outbox.flush();
-      let copiedBytesMax = headBytes > 0 && isSentDirectly ? FIRST_BYTES : CHUNK_BYTES;
-      if (headBytes === 0 && isSentDirectly && missingBytes >= SENDFILE_BYTES_MIN) {
-        const wantedBytes = Math.min(PIECE_BYTES, missingBytes);
-        const readyBytes = bytesReady(file.descriptor, file.offsetBytes + offset, wantedBytes);
-        if (readyBytes === 0 && awaitedBytes <= offset) {
-          if (askedBytes <= offset) askedBytes = offset + askForPages(file, offset);
-          awaitedBytes = offset + Math.min(PROBE_STEP_BYTES, wantedBytes);
-          await touchByte(file, awaitedBytes - 1);
-          continue;
-        }
-        // What was waited for and is gone again is copied below, which can wait for the disk.
-        if (readyBytes !== undefined && readyBytes > 0) {
-          const sentBytes = this.#sendDirectly(file, offset, readyBytes);
-          offset += sentBytes;
-          if (sentBytes === readyBytes) continue;
-          // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
-          if (sentBytes > 0) copiedBytesMax = PROBE_BYTES;
-        }
-      }
-      const from = file.offsetBytes + offset;
-      // Of what is missing now: sendfile may have taken all but a few bytes of it.
-      const count = Math.min(copiedBytesMax, file.lengthBytes - offset);
-      const readBytes = readResident(file.descriptor, scratch, headBytes, count, from);
-      if (readBytes === 0) {
-        offset += await this.#writeFromDisk(headBytes, file, offset, count);
-        headBytes = 0;
-        continue;
-      }
-      const totalBytes = headBytes + readBytes;
-      const sentBytes = this.#hand(scratch, totalBytes);
-      offset += Math.max(0, sentBytes - headBytes);
-      if (sentBytes < totalBytes) {
-        // Of the file nothing is kept: it will be read again. The header is all there is.
-        await this.#keep(Buffer.from(scratch.subarray(sentBytes, Math.max(sentBytes, headBytes))));
-      }
-      headBytes = 0;
+    else {
+      // The header waits in a buffer that is everybody's, so nothing is waited for before it is sent.
+      const headBytes = scratch.write(head, 0, "latin1");
+      await this.#sendCopy(progress, headBytes, isSentDirectly ? FIRST_BYTES : CHUNK_BYTES);
     }
-    assert(offset === file.lengthBytes, "a slice is sent to its end and not beyond");
+    while (progress.offset < file.lengthBytes) {
+      const missingBytes = file.lengthBytes - progress.offset;
+      const turn = fileTurns.enter(Math.min(PIECE_BYTES, missingBytes));
+      if (turn !== undefined) await turn;
+      // Small replies do not wait for a helping of a large file. They use the buffer.
+      outbox.flush();
+      if (!isSentDirectly || missingBytes < SENDFILE_BYTES_MIN) {
+        await this.#sendCopy(progress, 0, CHUNK_BYTES);
+      } else {
+        const copiedBytesMax = await this.#sendPages(progress, Math.min(PIECE_BYTES, missingBytes));
+        if (copiedBytesMax > 0) await this.#sendCopy(progress, 0, copiedBytesMax);
+      }
+    }
+    assert(progress.offset === file.lengthBytes, "a slice is sent to its end and not beyond");
   }
 
   /** The kernel has room: gives it what was kept, then wakes who waits. True when it took any. */
@@ -256,14 +234,52 @@ export class Wire implements BodySink {
     room?.reject(clientGone());
   }
 
-  /** From the page cache to the socket by sendfile; 0 when only a copy can tell what is wrong. */
-  #sendDirectly(file: FileSlice, offset: number, count: number): number {
-    if (this.#isClosed) throw clientGone();
+  /**
+   * From the page cache to the socket by sendfile, up to `wantedBytes`; first it waits for the disk where it
+   * has to. Answers how many of the next bytes are to be copied instead; 0: none.
+   */
+  #sendPages(progress: FileProgress, wantedBytes: number): number | Promise<number> {
+    const { file, offset } = progress;
     const from = file.offsetBytes + offset;
-    if (this.#unsent.length > 0) return 0;
-    const sentBytes = sendFile(descriptorOf(this.#socket), file.descriptor, from, count);
+    const readyBytes = bytesReady(file.descriptor, from, wantedBytes);
+    // The system cannot tell; or what was waited for is gone again: a copy can wait for the disk.
+    if (readyBytes === undefined) return CHUNK_BYTES;
+    if (readyBytes === 0) {
+      if (progress.awaitedBytes > offset) return CHUNK_BYTES;
+      if (progress.askedBytes <= offset) progress.askedBytes = offset + askForPages(file, offset);
+      progress.awaitedBytes = offset + Math.min(PROBE_STEP_BYTES, wantedBytes);
+      return touchByte(file, progress.awaitedBytes - 1).then(() => 0);
+    }
+    if (this.#isClosed) throw clientGone();
+    if (this.#unsent.length > 0) return CHUNK_BYTES;
+    const sentBytes = sendFile(descriptorOf(this.#socket), file.descriptor, from, readyBytes);
     this.#acceptedBytes += sentBytes;
-    return sentBytes;
+    progress.offset += sentBytes;
+    if (sentBytes === readyBytes) return 0;
+    // The socket is full. An ordinary write says so too, and makes Bun tell us when it is not.
+    return sentBytes > 0 ? PROBE_BYTES : CHUNK_BYTES;
+  }
+
+  /**
+   * A copy of the next bytes, at most `bytesMax`, behind the header if the buffer begins with one. Hands them to
+   * the kernel before it returns, when they are in memory.
+   */
+  async #sendCopy(progress: FileProgress, headBytes: number, bytesMax: number): Promise<void> {
+    const { file, offset } = progress;
+    const from = file.offsetBytes + offset;
+    // Of what is missing now: sendfile may have taken all but a few bytes of it.
+    const count = Math.min(bytesMax, file.lengthBytes - offset);
+    const readBytes = readResident(file.descriptor, scratch, headBytes, count, from);
+    if (readBytes === 0) {
+      progress.offset += await this.#writeFromDisk(headBytes, file, offset, count);
+      return;
+    }
+    const totalBytes = headBytes + readBytes;
+    const sentBytes = this.#hand(scratch, totalBytes);
+    progress.offset += Math.max(0, sentBytes - headBytes);
+    if (sentBytes === totalBytes) return;
+    // Of the file nothing is kept: it will be read again. The header is all there is.
+    await this.#keep(Buffer.from(scratch.subarray(sentBytes, Math.max(sentBytes, headBytes))));
   }
 
   async #writeFromDisk(
