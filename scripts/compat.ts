@@ -24,6 +24,7 @@
  * of the pass list does not pass.
  */
 
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -92,7 +93,10 @@ async function main(): Promise<number> {
     await using server = await startServer(values.server, folder);
     const mode = server.proxyAccess === undefined ? "signing" : "transparent";
     console.log(`${server.name}, and the gateway before it in ${mode} mode`);
-    const command = values.gateway.split(" ");
+    // It runs in a folder of its own, so files it is made of are named in full.
+    const command = values.gateway
+      .split(" ")
+      .map((word) => (existsSync(word) ? resolve(word) : word));
     await using gateway = await startGateway(command, server, folder, values.region);
 
     const run = async (side: Side, tests?: readonly string[]): Promise<SuiteResults> => {

@@ -2,7 +2,7 @@
  * What Linux tells about processes and the machine: CPU time, memory, page cache.
  */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 
 /** `sysconf(_SC_CLK_TCK)`; 100 on every Linux that matters. */
@@ -12,12 +12,8 @@ const TICKS_PER_SECOND = 100;
 export function cpuMsOf(pids: readonly number[]): Map<number, number> {
   const times = new Map<number, number>();
   for (const pid of pids) {
-    const stat = readText(`/proc/${pid}/stat`);
-    if (stat === "") continue;
-    // The second field is the program's name in parentheses and may contain anything.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    const ticks = Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
-    times.set(pid, (ticks * 1000) / TICKS_PER_SECOND);
+    const cpuMs = cpuMsOfStat(readText(`/proc/${pid}/stat`));
+    if (cpuMs !== undefined) times.set(pid, cpuMs);
   }
   return times;
 }
@@ -30,6 +26,20 @@ export function cpuMsBetween(
   let usedMs = 0;
   for (const [pid, ms] of after) usedMs += ms - (before.get(pid) ?? 0);
   return usedMs;
+}
+
+/** User and system time of each thread of the processes since it started, in milliseconds, by name and number. */
+export function cpuMsOfThreads(pids: readonly number[]): Map<string, number> {
+  const times = new Map<string, number>();
+  for (const pid of pids) {
+    for (const thread of foldersIn(`/proc/${pid}/task`)) {
+      const stat = readText(`/proc/${pid}/task/${thread}/stat`);
+      const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
+      const cpuMs = cpuMsOfStat(stat);
+      if (cpuMs !== undefined) times.set(`${name} ${thread}`, cpuMs);
+    }
+  }
+  return times;
 }
 
 /** The process and everything it started. */
@@ -135,6 +145,23 @@ export function describeMachine(): Machine {
 /** Work that others give the machine: runnable processes, averaged over the last minute. */
 export function loadAverage(): number {
   return Number(readText("/proc/loadavg").split(" ")[0] ?? 0);
+}
+
+/** Undefined: the process, or thread, is gone. */
+function cpuMsOfStat(stat: string): number | undefined {
+  if (stat === "") return undefined;
+  // The second field is the program's name in parentheses and may contain anything.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const ticks = Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+  return (ticks * 1000) / TICKS_PER_SECOND;
+}
+
+function foldersIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
 }
 
 function readText(path: string): string {

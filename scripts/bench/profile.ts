@@ -2,34 +2,29 @@
  * Where the microseconds of a hit go.
  *
  *     bun scripts/bench/profile.ts [--case "GET 1 KiB"] [--seconds N] [--top N] [--publish]
- *     bun scripts/bench/profile.ts --live [--engine node|own]
+ *     bun scripts/bench/profile.ts --live [--kib N] [--objects N] [--epochs] [--read-port]
+ *         [--program PATH] [--engine node|own] [--seconds N]
  *
  * By default it samples micro.ts: the whole program without the kernel, which is what we can change.
- * `--live` starts origin and server like the benchmark does and records the server with perf under the load
- * of signed hits; that shows what share is ours, what Bun's and what the kernel's (compiled JavaScript has
- * no names there). `--publish` writes the flame graph
- * into docs/benchmarks.
+ * `--live` records the server with perf under the load of a case (live.ts has the same options), after three
+ * passes that are not recorded; that shows what share is ours, what Bun's and what the kernel's (compiled
+ * JavaScript has no names there). `--publish` writes the flame graph into docs/benchmarks.
  */
 
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { freePort, onCore } from "./child.ts";
-import { startTag } from "./contenders/tag.ts";
-import { CLIENT } from "./credentials.ts";
-import { QUICK_DATA, upload } from "./data-set.ts";
 import { drawFlameGraph } from "./flame-graph.ts";
-import type { LoadPlan, LoadResult } from "./load/plan.ts";
-import { OriginServer } from "./origin.ts";
-import { CLIENT_CORE, SERVER_CORE } from "./runner.ts";
+import { describeCase, LIVE_OPTIONS, liveCaseOf, LiveServer } from "./live-server.ts";
 import { below, shares, stacksOfCpuProfile, stacksOfPerfScript } from "./stacks.ts";
 import type { Stacks } from "./stacks.ts";
-import { reads } from "./workload.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const PICTURES = join(ROOT, "docs/benchmarks");
+/** The first fills the cache, in the others code is compiled. */
+const WARM_PASSES = 3;
 
 const { values: args } = parseArgs({
   options: {
@@ -37,7 +32,7 @@ const { values: args } = parseArgs({
     seconds: { type: "string", default: "10" },
     top: { type: "string", default: "40" },
     live: { type: "boolean", default: false },
-    engine: { type: "string" },
+    ...LIVE_OPTIONS,
     publish: { type: "boolean", default: false },
   },
 });
@@ -78,83 +73,34 @@ async function profileMicro(folder: string): Promise<Profile> {
 }
 
 async function profileLive(folder: string): Promise<Profile> {
-  const small = QUICK_DATA["1k"];
-  const place = {
-    root: join(folder, "origin"),
-    port: await freePort(),
-    core: CLIENT_CORE,
-    logPath: join(folder, "origin.log"),
-  };
-  const plain = { latencyMs: 0, bandwidthBytesPerSecond: undefined };
-  const origin = await OriginServer.start(plain, place);
-  await upload({ "1k": small }, origin.port);
-  const home = join(folder, "tag");
-  mkdirSync(home);
-  const server = await startTag(
-    {
-      command: [process.execPath, join(ROOT, "src/main.ts")],
-      name: "tag",
-      readName: undefined,
-      engine: args.engine,
-    },
-    { folder: home, core: SERVER_CORE, originPort: origin.port },
+  const live = liveCaseOf(args);
+  await using server = await LiveServer.start(live, folder);
+  const load = () => server.load(Number(args.seconds) * 1000);
+  for (let pass = 1; pass <= WARM_PASSES; pass += 1) await load();
+  const data = join(folder, "perf.data");
+  const recorder = Bun.spawn(
+    ["perf", "record", "-k", "mono", "-e", "cpu-clock", "-F", "1999", "-g"].concat(
+      "-o",
+      data,
+      "-p",
+      server.pids.join(","),
+    ),
+    { stdout: "ignore", stderr: "ignore" },
   );
-  try {
-    const [endpoint] = server.endpoints;
-    if (endpoint === undefined) throw new Error("no endpoint");
-    const load = (durationMs: number) =>
-      runLoad({
-        host: endpoint.host,
-        port: endpoint.port,
-        hostField: `${endpoint.host}:${endpoint.port}`,
-        credentials: CLIENT,
-        connections: 32,
-        batch: 1,
-        requests: reads(small),
-        pace: { kind: "closed" },
-        end: { kind: "time", warmupMs: 0, durationMs },
-        readEvery: 16,
-        watchedPids: server.pids,
-      });
-    await load(Number(args.seconds) * 1000);
-    const data = join(folder, "perf.data");
-    const recorder = Bun.spawn(
-      ["perf", "record", "-k", "mono", "-e", "cpu-clock", "-F", "1999", "-g"].concat(
-        "-o",
-        data,
-        "-p",
-        server.pids.join(","),
-      ),
-      { stdout: "ignore", stderr: "ignore" },
-    );
-    await Bun.sleep(300);
-    const { requests, serverCpuMs } = await load(Number(args.seconds) * 1000);
-    recorder.kill("SIGINT");
-    await recorder.exited;
-    const script = Bun.spawnSync(["perf", "script", "-i", data, "-F", "comm,ip,sym,dso"], {
-      stderr: "ignore",
-    });
-    const usPerRequest = (serverCpuMs * 1000) / requests;
-    return {
-      stacks: stacksOfPerfScript(script.stdout.toString()),
-      usPerRequest,
-      title: `Hit of 1 KiB on the S3 port: ${usPerRequest.toFixed(1)} µs with the kernel`,
-      file: "flame-hit-live.svg",
-    };
-  } finally {
-    await server.stop();
-    await origin.stop();
-  }
-}
-
-async function runLoad(plan: LoadPlan): Promise<LoadResult> {
-  const command = [process.execPath, join(import.meta.dir, "load/worker.ts")];
-  const child = Bun.spawn(onCore({ command, core: CLIENT_CORE }), {
-    stdin: new Blob([JSON.stringify(plan)]),
-    stdout: "pipe",
-    stderr: "inherit",
+  await Bun.sleep(300);
+  const { requests, serverCpuMs } = await load();
+  recorder.kill("SIGINT");
+  await recorder.exited;
+  const script = Bun.spawnSync(["perf", "script", "-i", data, "-F", "comm,ip,sym,dso"], {
+    stderr: "ignore",
   });
-  return JSON.parse(await child.stdout.text()) as LoadResult;
+  const usPerRequest = (serverCpuMs * 1000) / requests;
+  return {
+    stacks: stacksOfPerfScript(script.stdout.toString()),
+    usPerRequest,
+    title: `${describeCase(live)}: ${usPerRequest.toFixed(1)} µs with the kernel`,
+    file: "flame-hit-live.svg",
+  };
 }
 
 const folder = mkdtempSync(join(tmpdir(), "tag-profile-"));
