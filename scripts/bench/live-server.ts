@@ -4,7 +4,7 @@
  */
 
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import { systemRandom } from "../../src/base/random.ts";
 import { freePort, onCore } from "./child.ts";
@@ -151,7 +151,8 @@ export function liveCaseOf(args: {
     count: Number(args.objects),
     isEpoch: args.epochs,
     isReadPort: args["read-port"],
-    program: args.program,
+    // It runs in a folder of its own.
+    program: args.program === undefined ? undefined : resolve(args.program),
     engine: args.engine,
   };
 }
