@@ -3,7 +3,7 @@
  * with the test. Nothing of the developer's environment reaches it.
  */
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,12 +36,15 @@ export interface Program extends AsyncDisposable {
  *
  * @param command program and arguments
  * @param env     added to PATH and HOME; `TAG_HTTP_PORT=0` and folders below a temporary one are set
+ * @param isLogInFile its standard error is a file and not a pipe
  */
 export async function startProgram(
   command: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  isLogInFile = false,
 ): Promise<Program> {
   const folder = await mkdtemp(join(tmpdir(), "tag-program-"));
+  const logPath = join(folder, "program.log");
   const child = Bun.spawn([...command], {
     cwd: folder,
     env: {
@@ -56,13 +59,15 @@ export async function startProgram(
     },
     stdin: "ignore",
     stdout: "pipe",
-    stderr: "pipe",
+    stderr: isLogInFile ? Bun.file(logPath) : "pipe",
   });
   const written: string[] = [];
   const collecting = Promise.all(
-    [child.stdout, child.stderr].map((stream) => collect(stream, written)),
+    [child.stdout, child.stderr]
+      .filter((stream) => stream instanceof ReadableStream)
+      .map((stream) => collect(stream, written)),
   );
-  const output = () => written.join("");
+  const output = () => written.join("") + (isLogInFile ? readFileSync(logPath, "utf8") : "");
 
   const stop = async () => {
     child.kill("SIGTERM");
