@@ -233,7 +233,7 @@ describe("what was learned", () => {
     const files = (await readdir(w.folder, { recursive: true, withFileTypes: true })).filter(
       (entry) => entry.isFile(),
     );
-    expect(files.map((file) => file.name)).toContain("control.db");
+    expect(files.map((file) => file.name)).toContain("learned.sealed");
     for (const file of files) {
       const bytes = Buffer.from(await Bun.file(join(file.parentPath, file.name)).arrayBuffer());
       expect(bytes.includes("tid_alice")).toBe(false);
