@@ -17,11 +17,9 @@ import type { LoadPlan, LoadResult } from "./load/plan.ts";
 import { OriginServer } from "./origin.ts";
 import { CLIENT_CORE, SERVER_CORE } from "./runner.ts";
 import { reads, shuffled } from "./workload.ts";
+import { CONNECTIONS, EPOCH_READERS } from "./workloads.ts";
 
 const ROOT = join(import.meta.dir, "../..");
-/** Connections of the benchmark's workloads `hit` and `epochs`. */
-const HIT_CONNECTIONS = 32;
-const EPOCH_CONNECTIONS = 16;
 
 export interface LiveCase {
   readonly sizeBytes: number;
@@ -68,24 +66,24 @@ export class LiveServer implements AsyncDisposable {
         logPath: join(folder, "origin.log"),
       },
     );
-    await upload({ live: objects }, origin.port);
-    const home = join(folder, "tag");
-    mkdirSync(home);
-    const server = await startTag(
-      {
-        command:
-          live.program === undefined
-            ? [process.execPath, join(ROOT, "src/main.ts")]
-            : [live.program],
-        name: "tag",
-        readName: live.isReadPort ? "tag-read" : undefined,
-        engine: live.engine,
-      },
-      { folder: home, core: SERVER_CORE, originPort: origin.port },
-    );
-    const endpoint = server.endpoints.at(-1);
-    if (endpoint === undefined) throw new Error("the server has no port");
-    return new LiveServer(live, objects, origin, server, endpoint);
+    try {
+      await upload({ live: objects }, origin.port);
+      const home = join(folder, "tag");
+      mkdirSync(home);
+      const command =
+        live.program === undefined ? [process.execPath, join(ROOT, "src/main.ts")] : [live.program];
+      const readName = live.isReadPort ? "tag-read" : undefined;
+      const server = await startTag(
+        { command, name: "tag", readName, engine: live.engine },
+        { folder: home, core: SERVER_CORE, originPort: origin.port },
+      );
+      const endpoint = server.endpoints.at(-1);
+      if (endpoint === undefined) throw new Error("the server has no port");
+      return new LiveServer(live, objects, origin, server, endpoint);
+    } catch (error) {
+      await origin.stop();
+      throw error;
+    }
   }
 
   get pids(): readonly number[] {
@@ -102,8 +100,7 @@ export class LiveServer implements AsyncDisposable {
       port,
       hostField: `${host}:${port}`,
       credentials: CLIENT,
-      connections: isEpoch ? EPOCH_CONNECTIONS : HIT_CONNECTIONS,
-      batch: isEpoch ? 32 : 1,
+      ...(isEpoch ? EPOCH_READERS : { connections: CONNECTIONS, batch: 1 }),
       requests: isEpoch ? shuffled(requests, systemRandom) : requests,
       pace: { kind: "closed" },
       end: isEpoch ? { kind: "list" } : { kind: "time", warmupMs: 0, durationMs },

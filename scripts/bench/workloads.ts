@@ -17,7 +17,9 @@ const REGIONAL: OriginSettings = { latencyMs: 20, bandwidthBytesPerSecond: undef
 const NARROW: OriginSettings = { latencyMs: 5, bandwidthBytesPerSecond: 20 * MIB };
 
 /** Connections of the hit workloads, as in the published comparisons (wrk -c32). */
-const CONNECTIONS = 32;
+export const CONNECTIONS = 32;
+/** Workers of a training job, and how many files each takes at a time. */
+export const EPOCH_READERS = { connections: 16, batch: 32 } as const;
 /** Large answers: more would only queue in socket buffers. */
 const LARGE_CONNECTIONS = 8;
 /** Objects read in turn by a hot workload: more than one, few enough to be hot. */
@@ -239,8 +241,7 @@ export function workloads(scale: Scale): Workload[] {
         {
           name: "epoch",
           temperature: "empty",
-          connections: 16,
-          batch: 32,
+          ...EPOCH_READERS,
           passes: Array.from({ length: scale.epochs }, () =>
             shuffled(reads(dataSet["100k"]), random),
           ),
