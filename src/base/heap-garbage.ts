@@ -27,7 +27,8 @@ export interface HeapCollector {
   collectYoung(): void;
 }
 
-const runtimeCollector: HeapCollector = {
+/** What Bun says of its own heap. */
+export const runtimeHeap: HeapCollector = {
   sizeBytes: () => process.memoryUsage().heapTotal,
   usedBytes() {
     const { heapUsed, external } = process.memoryUsage();
@@ -45,7 +46,7 @@ export class HeapGarbage {
   #leftBytes: number;
   #isStopped = false;
 
-  constructor(clock: Clock, collector: HeapCollector = runtimeCollector) {
+  constructor(clock: Clock, collector: HeapCollector = runtimeHeap) {
     this.#clock = clock;
     this.#collector = collector;
     this.#usedBytes = collector.usedBytes();

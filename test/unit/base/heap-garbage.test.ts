@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { HeapGarbage } from "../../../src/base/heap-garbage.ts";
+import { HeapGarbage, runtimeHeap } from "../../../src/base/heap-garbage.ts";
 import { SimClock } from "../../support/sim-clock.ts";
 
 const MIB = 1024 * 1024;
@@ -101,4 +101,20 @@ test("nothing is looked at after the end", async () => {
   heap.make(100);
   await clock.advance(1000);
   expect(heap.collections).toBe(0);
+});
+
+// What the runtime calls its heap is read from figures it does not explain.
+test("the runtime counts objects in use, and not buffers", () => {
+  runtimeHeap.collectYoung();
+  const before = { used: runtimeHeap.usedBytes(), size: runtimeHeap.sizeBytes() };
+  const kept = Array.from({ length: 500_000 }, (_, no) => ({ no, twice: 2 * no }));
+  runtimeHeap.collectYoung();
+  const keptBytes = runtimeHeap.usedBytes() - before.used;
+  expect(keptBytes).toBeGreaterThan(8 * MIB);
+  expect(runtimeHeap.sizeBytes()).toBeGreaterThan(before.used + keptBytes / 2);
+  const buffer = new Uint8Array(256 * MIB);
+  runtimeHeap.collectYoung();
+  const grownBytes = runtimeHeap.usedBytes() - before.used - keptBytes;
+  expect(Math.abs(grownBytes)).toBeLessThan(8 * MIB);
+  expect(kept.length + buffer.length).toBeGreaterThan(0);
 });
