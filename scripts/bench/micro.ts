@@ -6,6 +6,7 @@
  * system calls of a real socket are not in it.
  *
  *     bun scripts/bench/micro.ts [--seconds N] [--only NAME]
+ *     bun scripts/bench/micro.ts --made [--only NAME]               what a request leaves to the collector
  *     bun --cpu-prof scripts/bench/micro.ts --only "GET 1 KiB"      where the microseconds go
  *
  * It reaches the engine through `Bun.listen`, which it watches while the app starts: so nothing in the
@@ -13,6 +14,7 @@
  */
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { heapStats } from "bun:jsc";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -33,8 +35,21 @@ import { median } from "./measurement.ts";
 import { threadTimeNs } from "./thread-time.ts";
 
 const { values: args } = parseArgs({
-  options: { seconds: { type: "string", default: "2" }, only: { type: "string" } },
+  options: {
+    seconds: { type: "string", default: "2" },
+    only: { type: "string" },
+    made: { type: "boolean", default: false },
+  },
 });
+
+// Objects can be counted only when none of them goes, and the collector is turned off from outside.
+if (args.made && process.env["BUN_JSC_useGC"] !== "false") {
+  const again = Bun.spawnSync([process.execPath, ...process.argv.slice(1)], {
+    env: { ...process.env, BUN_JSC_useGC: "false" },
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  process.exit(again.exitCode);
+}
 
 /** Requests that are there when the event loop looks, one per connection, and how often it looks in a batch. */
 const CONNECTIONS = 32;
@@ -92,42 +107,109 @@ interface Timing {
   readonly medianUs: number;
 }
 
-/** Feeds the requests in turn, one to each connection in a turn of the event loop, and times batches of them. */
-async function time(handlers: Handlers, requests: readonly PlannedRequest[], hostField: string) {
-  const heads = prepareHeads({ requests, hostField, credentials: CLIENT }, Date.now());
-  const messages = requests.map((_, index) =>
-    heads.bytes.subarray(heads.offsets[index], heads.offsets[index + 1]),
-  );
-  const sinks = Array.from({ length: CONNECTIONS }, () => new SinkSocket());
-  const sockets = sinks.map((sink) => sink as unknown as Bun.Socket<unknown>);
-  for (const socket of sockets) await handlers.open(socket);
-  const perRequestUs: number[] = [];
-  const endNs = Bun.nanoseconds() + Number(args.seconds) * 1e9;
-  let next = 0;
-  while (Bun.nanoseconds() < endNs) {
-    const startNs = threadTimeNs();
+/** Feeds requests in turn, one to each connection in a turn of the event loop. */
+class Feeder {
+  readonly #handlers: Handlers;
+  readonly #requests: readonly PlannedRequest[];
+  readonly #messages: readonly Uint8Array[];
+  readonly #sinks = Array.from({ length: CONNECTIONS }, () => new SinkSocket());
+  readonly #sockets = this.#sinks.map((sink) => sink as unknown as Bun.Socket<unknown>);
+  #sent = 0;
+
+  private constructor(
+    handlers: Handlers,
+    requests: readonly PlannedRequest[],
+    messages: readonly Uint8Array[],
+  ) {
+    this.#handlers = handlers;
+    this.#requests = requests;
+    this.#messages = messages;
+  }
+
+  static async open(
+    handlers: Handlers,
+    requests: readonly PlannedRequest[],
+    hostField: string,
+  ): Promise<Feeder> {
+    const heads = prepareHeads({ requests, hostField, credentials: CLIENT }, Date.now());
+    const messages = requests.map((_, index) =>
+      heads.bytes.subarray(heads.offsets[index], heads.offsets[index + 1]),
+    );
+    const feeder = new Feeder(handlers, requests, messages);
+    for (const socket of feeder.#sockets) await handlers.open(socket);
+    return feeder;
+  }
+
+  async batch(): Promise<void> {
     for (let turn = 0; turn < TURNS; turn += 1) {
-      for (const socket of sockets) {
-        const message = messages[next % messages.length];
-        next += 1;
+      for (const socket of this.#sockets) {
+        const message = this.#messages[this.#sent % this.#messages.length];
+        this.#sent += 1;
         // The engine may keep what it was given, so it gets bytes of its own, as from a socket.
-        if (message !== undefined) void handlers.data(socket, Buffer.from(message));
+        if (message !== undefined) void this.#handlers.data(socket, Buffer.from(message));
       }
       await nextTurn();
     }
+  }
+
+  /** Throws unless every request was answered in its own turn. */
+  judge(): void {
+    const requests = this.#requests;
+    const expectedBytes =
+      requests.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / requests.length;
+    const writtenBytes = this.#sinks.reduce((sum, sink) => sum + sink.writtenBytes, 0);
+    if (requests[0]?.method !== "GET" || writtenBytes / this.#sent >= expectedBytes) return;
+    const start = this.#sinks[0]?.lastWrite.toString("latin1", 0, 300);
+    throw new Error(`not every answer was complete in its own turn; the last write was ${start}`);
+  }
+}
+
+/** Times batches. */
+async function time(feeder: Feeder): Promise<Timing> {
+  const perRequestUs: number[] = [];
+  const endNs = Bun.nanoseconds() + Number(args.seconds) * 1e9;
+  while (Bun.nanoseconds() < endNs) {
+    const startNs = threadTimeNs();
+    await feeder.batch();
     perRequestUs.push((threadTimeNs() - startNs) / 1000 / BATCH);
     await Bun.sleep(0); // timers of the program get their turn, outside the batch
   }
-  const expectedBytes =
-    requests.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / requests.length;
-  const writtenBytes = sinks.reduce((sum, sink) => sum + sink.writtenBytes, 0);
-  if (requests[0]?.method === "GET" && writtenBytes / next < expectedBytes) {
-    const start = sinks[0]?.lastWrite.toString("latin1", 0, 300);
-    throw new Error(`not every answer was complete in its own turn; the last write was ${start}`);
-  }
+  feeder.judge();
   const warm = perRequestUs.slice(Math.floor(perRequestUs.length / 3));
-  const timing: Timing = { fastestUs: Math.min(...warm), medianUs: median(warm) };
-  return timing;
+  return { fastestUs: Math.min(...warm), medianUs: median(warm) };
+}
+
+/** Batches until all code on the way is compiled to the highest level, and those in which objects are counted. */
+const COMPILING_BATCHES = 300;
+const COUNTED_BATCHES = 5;
+
+/** Bytes of the heap that a request fills, and how many objects of which kind. */
+async function made(feeder: Feeder): Promise<{ bytes: number; objects: Map<string, number> }> {
+  for (let batch = 0; batch < COMPILING_BATCHES; batch += 1) await feeder.batch();
+  const before = heapStats();
+  for (let batch = 0; batch < COUNTED_BATCHES; batch += 1) await feeder.batch();
+  const after = heapStats();
+  feeder.judge();
+  const each = (total: number): number => total / (COUNTED_BATCHES * BATCH);
+  const objects = Object.entries(after.objectTypeCounts)
+    .map(([kind, count]): [string, number] => [
+      kind,
+      each(count - (before.objectTypeCounts[kind] ?? 0)),
+    ])
+    .filter(([, count]) => count >= 0.5)
+    .toSorted(([, left], [, right]) => right - left);
+  return { bytes: each(after.heapCapacity - before.heapCapacity), objects: new Map(objects) };
+}
+
+async function describeTime(feeder: Feeder): Promise<string> {
+  const { fastestUs, medianUs } = await time(feeder);
+  return `fastest ${fastestUs.toFixed(2)}  median ${medianUs.toFixed(2)}`;
+}
+
+async function describeMade(feeder: Feeder): Promise<string> {
+  const { bytes, objects } = await made(feeder);
+  const kinds = [...objects].map(([kind, count]) => `${kind} ${count.toFixed(1)}`);
+  return `${(bytes / KIB).toFixed(1)} KiB: ${kinds.join(", ")}`;
 }
 
 const one = (prefix: string, sizeBytes: number, count = 50): ObjectClass => ({
@@ -231,11 +313,11 @@ try {
     }
     await Bun.sleep(100);
   }
-  console.log(`${BATCH} requests per batch, µs per request`);
+  console.log(`${BATCH} requests per batch, ${args.made ? "objects" : "µs"} per request`);
   for (const [name, { objects: asked, more }] of chosen) {
-    const { fastestUs, medianUs } = await time(handlers, requestsOf(asked, more), hostField);
+    const feeder = await Feeder.open(handlers, requestsOf(asked, more), hostField);
     console.log(
-      `${name.padEnd(32)} fastest ${fastestUs.toFixed(2)}  median ${medianUs.toFixed(2)}`,
+      `${name.padEnd(32)} ${args.made ? await describeMade(feeder) : await describeTime(feeder)}`,
     );
   }
   if (loggedBytes === 0) throw new Error("nothing was logged: that was not the whole program");
