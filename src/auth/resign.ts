@@ -28,7 +28,7 @@ import {
 import type { AwsChunkedVariant } from "../s3/aws-chunked.ts";
 import { s3Error } from "../s3/error.ts";
 import type { S3Error } from "../s3/error.ts";
-import { EMPTY_SHA256, PRESIGNED_PARAMETERS, UNSIGNED_PAYLOAD, scopeText } from "../s3/sigv4.ts";
+import { EMPTY_SHA256, PRESIGNED_PARAMETERS, UNSIGNED_PAYLOAD } from "../s3/sigv4.ts";
 import type { SignatureClaim } from "../s3/sigv4.ts";
 import type { Principal } from "./principal.ts";
 import { isProxyField } from "./proxy-headers.ts";
@@ -214,7 +214,7 @@ function streamingPayload(
             key: who.key,
             seedSignature: claim.signature,
             timestamp: claim.timestamp,
-            scope: scopeText(claim),
+            scope: claim.scope,
           },
   });
   if (trailerNames.length === 0) {

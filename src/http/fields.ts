@@ -94,9 +94,7 @@ export class Fields {
     const { raw } = this;
     if (this.#lengths === 0) this.#survey();
     if ((this.#lengths & (1 << (lowerName.length & 31))) === 0) return -1;
-    if (this.#index !== undefined) {
-      return this.#index.get(lowerName)?.find((at) => at >= from) ?? -1;
-    }
+    if (this.#index !== undefined) return nextOf(this.#index.get(lowerName), from);
     for (let at = from; at + 1 < raw.length; at += 2) {
       const name = raw[at] ?? "";
       if (name.length === lowerName.length && hasPrefix(name, lowerName)) return at;
@@ -126,6 +124,11 @@ function indexOf(raw: RawHeaders): Map<string, number[]> {
     else present.push(at);
   }
   return index;
+}
+
+/** The first of `positions` at or behind `from`; -1: none. */
+function nextOf(positions: readonly number[] | undefined, from: number): number {
+  return positions?.find((at) => at >= from) ?? -1;
 }
 
 /** Whether `name` starts with `lowerPrefix` in any spelling. Read from the end, where prefixes differ. */

@@ -19,7 +19,6 @@ import {
   decodeChecksum,
 } from "../s3/checksum.ts";
 import { isS3Error, type S3Error, s3Error } from "../s3/error.ts";
-import { scopeText } from "../s3/sigv4.ts";
 import type { ServiceCall } from "./call.ts";
 
 /** What is known of a body before it comes. */
@@ -106,7 +105,7 @@ export function announcedBody(
             key: proof.key,
             seedSignature: proof.claim.signature,
             timestamp: proof.claim.timestamp,
-            scope: scopeText(proof.claim),
+            scope: proof.claim.scope,
           },
   });
   const inTrailer = trailerNames

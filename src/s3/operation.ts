@@ -16,7 +16,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import type { Fields } from "../http/fields.ts";
-import { decodePercent } from "../http/raw-target.ts";
+import { decodePercent, queryValue } from "../http/raw-target.ts";
 import type { QueryParam, RawTarget } from "../http/raw-target.ts";
 import { s3Error } from "./error.ts";
 import type { S3Error } from "./error.ts";
@@ -304,7 +304,7 @@ export function classify(
   }
 
   const scope = bucket === undefined ? "service" : key === undefined ? "bucket" : "object";
-  const name = nameOf(scope, method, target.query, fields);
+  const name = nameOf(scope, method, target, fields);
   if (name === undefined) return methodNotAllowed(method, scope);
 
   if (bucket === undefined || plain === undefined) return { kind: "other", name, bucket, key };
@@ -393,17 +393,15 @@ function isTooLong(key: string): boolean {
 function nameOf(
   scope: Scope,
   method: string,
-  query: readonly QueryParam[],
+  target: RawTarget,
   fields: Fields,
 ): OperationName | undefined {
-  const rows = ROWS.get(`${method} ${scope}`);
-  if (rows === undefined) return undefined;
-  const row = rows.find(([when]) => when === "" || query.some((param) => param.name === when));
-  const name = row?.[1];
-  if (name === "PutObject" || name === "UploadPart") {
+  for (const [when, name] of ROWS.get(`${method} ${scope}`) ?? []) {
+    if (when !== "" && queryValue(target, when) === undefined) continue;
+    if (name !== "PutObject" && name !== "UploadPart") return name;
     return fields.get("x-amz-copy-source") ? FROM_COPY_SOURCE[name] : name;
   }
-  return name;
+  return undefined;
 }
 
 function methodNotAllowed(method: string, scope: Scope): S3Error {
@@ -463,7 +461,7 @@ function inspectRead(
   query: readonly QueryParam[],
   fields: Fields,
 ): { readonly isPlain: boolean; readonly overrides: readonly ResponseOverride[] } {
-  let isPlain = !SELECTING_HEADERS.some((name) => fields.has(name)) && !hasTigrisWish(fields);
+  let isPlain = !hasSelectingHeader(fields) && !hasTigrisWish(fields);
   let overrides: readonly ResponseOverride[] = NO_OVERRIDES;
   for (const param of query) {
     const header = OVERRIDES.get(param.name);
@@ -479,6 +477,11 @@ function inspectRead(
 }
 
 const NO_OVERRIDES: readonly ResponseOverride[] = [];
+
+function hasSelectingHeader(fields: Fields): boolean {
+  for (const name of SELECTING_HEADERS) if (fields.has(name)) return true;
+  return false;
+}
 
 /** Tigris reads snapshots, other regions or at a stronger consistency by such headers. */
 function hasTigrisWish(fields: Fields): boolean {

@@ -50,6 +50,10 @@ export interface SignatureClaim {
   readonly service: string;
   /** Lower case, in the client's order. */
   readonly signedHeaders: readonly string[];
+  /** The same joined by `;`. */
+  readonly signedHeaderList: string;
+  /** `date/region/service/aws4_request`. */
+  readonly scope: string;
   /** 64 lower-case hex digits. */
   readonly signature: string;
   /** When the client says it signed, `YYYYMMDDTHHMMSSZ`. */
@@ -251,6 +255,8 @@ interface SignerText {
   readonly region: string;
   readonly service: string;
   readonly signedHeaders: readonly string[];
+  readonly signedHeaderList: string;
+  readonly scope: string;
 }
 
 function readSigner(
@@ -260,8 +266,7 @@ function readSigner(
 ): SignerText | Malformed {
   if (credential === undefined) return malformed(code, "the credential is missing");
   if (signedHeaders === undefined) return malformed(code, "the list of signed headers is missing");
-  const scope = CREDENTIAL.exec(credential);
-  const [, accessKeyId, date, region, service] = scope ?? [];
+  const [, accessKeyId, date, region, service] = CREDENTIAL.exec(credential) ?? [];
   if (
     accessKeyId === undefined ||
     date === undefined ||
@@ -270,12 +275,14 @@ function readSigner(
   ) {
     return malformed(code, "the credential is not <key id>/<date>/<region>/s3/aws4_request");
   }
-  const names = signedHeaders.toLowerCase().split(";");
+  const signedHeaderList = signedHeaders.toLowerCase();
+  const names = signedHeaderList.split(";");
   if (names.length > MAX_SIGNED_HEADERS) return malformed(code, "too many signed headers");
   // Twice the same field would let a small list stand for a huge canonical request.
   if (hasDuplicate(names)) return malformed(code, "a header is signed twice");
   if (!names.includes("host")) return malformed(code, "the host header is not signed");
-  return { accessKeyId, date, region, service, signedHeaders: names };
+  const scope = scopeText({ date, region, service });
+  return { accessKeyId, date, region, service, signedHeaders: names, signedHeaderList, scope };
 }
 
 function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
@@ -285,7 +292,7 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
   if (!SIGNATURE.test(signature)) {
     return malformed(code, "the signature is not 64 lower-case hex digits");
   }
-  const { accessKeyId, date, region, service, signedHeaders } = signer;
+  const { accessKeyId, date, region, service, signedHeaders, signedHeaderList, scope } = signer;
 
   const compactMs = parseAmzDate(text.date);
   const signedAtMs = compactMs ?? (text.form === "header" ? parseHttpDate(text.date) : undefined);
@@ -324,6 +331,8 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
       region,
       service,
       signedHeaders,
+      signedHeaderList,
+      scope,
       signature,
       timestamp,
       signedAtMs,
@@ -353,7 +362,7 @@ function malformed(code: MalformedCode, because: string): Malformed {
 }
 
 function hasParameter(target: RawTarget, name: string): boolean {
-  return target.query.some((param) => param.name === name);
+  return queryValue(target, name) !== undefined;
 }
 
 /**
@@ -375,14 +384,12 @@ export function judgeTime(claim: SignatureClaim, nowMs: number): "valid" | "skew
  * The two fields whose values the string to sign contains anyway are left out.
  */
 export function unsignedAmzFields(claim: SignatureClaim, fields: Fields): string[] {
-  return fields
-    .namesWith("x-amz-")
-    .filter(
-      (name) =>
-        !claim.signedHeaders.includes(name) &&
-        name !== "x-amz-content-sha256" &&
-        name !== "x-amz-date",
-    );
+  const unsigned: string[] = [];
+  for (const name of fields.namesWith("x-amz-")) {
+    if (name === "x-amz-content-sha256" || name === "x-amz-date") continue;
+    if (!claim.signedHeaders.includes(name)) unsigned.push(name);
+  }
+  return unsigned;
 }
 
 /** A derived signing key with its HMAC state prepared: one signature costs one `copy()`. */
@@ -507,7 +514,7 @@ export function canonicalHeaders(fields: Fields, signedHeaders: readonly string[
     const value = fields.isRepeated(name)
       ? fields.all(name).map(trimAll).join(",")
       : trimAll(fields.get(name) ?? "");
-    text += `${name}:${value}\n`;
+    text = `${text}${name}:${value}\n`;
   }
   return text;
 }
@@ -538,39 +545,49 @@ export function verifySignature(
   request: SignedRequest,
   key: SigningKey,
 ): boolean {
-  const { rawPath, query } = request.target;
-  const without = claim.form === "presigned" ? "X-Amz-Signature" : undefined;
-  const scope = scopeText(claim);
   const parts = {
     method: request.method,
     path: encodePath(request.target.path),
-    query: canonicalQuery(query, without),
+    query: canonicalQuery(request.target.query, unsignedParameter(claim)),
     headers: canonicalHeaders(request.fields, claim.signedHeaders),
-    signedHeaders: claim.signedHeaders.join(";"),
+    signedHeaders: claim.signedHeaderList,
     payloadHash: claim.payloadHash,
   };
-  const matches = (candidate: CanonicalParts): boolean => {
-    const canonical = canonicalRequest(candidate);
-    if (isSame(key.sign(stringToSign(claim.timestamp, scope, canonical)), claim.signature)) {
-      return true;
-    }
-    if (isAscii(canonical)) return false;
-    const hash = Bun.SHA256.hash(canonical, "hex"); // hashed as UTF-8: bytes taken for characters
-    const text = `${ALGORITHM}\n${claim.timestamp}\n${scope}\n${hash}`;
-    return isSame(key.sign(text), claim.signature);
-  };
-  if (matches(parts)) return true;
+  return isSignatureOf(claim, parts, key) || isSignatureOfSpelling(claim, parts, request, key);
+}
 
-  const paths = new Set([parts.path, rawPath]);
+/** Every parameter of a presigned URL is signed but this one. */
+function unsignedParameter(claim: SignatureClaim): string | undefined {
+  return claim.form === "presigned" ? "X-Amz-Signature" : undefined;
+}
+
+function isSignatureOf(claim: SignatureClaim, parts: CanonicalParts, key: SigningKey): boolean {
+  const { timestamp, scope, signature } = claim;
+  const canonical = canonicalRequest(parts);
+  if (isSame(key.sign(stringToSign(timestamp, scope, canonical)), signature)) return true;
+  if (isAscii(canonical)) return false;
+  const hash = Bun.SHA256.hash(canonical, "hex"); // hashed as UTF-8: bytes taken for characters
+  return isSame(key.sign(`${ALGORITHM}\n${timestamp}\n${scope}\n${hash}`), signature);
+}
+
+/** The other spellings of path and query. */
+function isSignatureOfSpelling(
+  claim: SignatureClaim,
+  parts: CanonicalParts,
+  { target }: SignedRequest,
+  key: SigningKey,
+): boolean {
+  const without = unsignedParameter(claim);
+  const paths = new Set([parts.path, target.rawPath]);
   const queries = new Set([parts.query]);
-  if (request.target.rawQuery.includes("+")) {
-    queries.add(sortedQuery(query, without, encodedPlusAsSpace));
+  if (target.rawQuery.includes("+")) {
+    queries.add(sortedQuery(target.query, without, encodedPlusAsSpace));
   }
-  queries.add(sortedQuery(query, without, (param) => [param.rawName, param.rawValue]));
+  queries.add(sortedQuery(target.query, without, (param) => [param.rawName, param.rawValue]));
   for (const path of paths) {
-    for (const text of queries) {
-      if (path === parts.path && text === parts.query) continue;
-      if (matches({ ...parts, path, query: text })) return true;
+    for (const query of queries) {
+      if (path === parts.path && query === parts.query) continue;
+      if (isSignatureOf(claim, { ...parts, path, query }, key)) return true;
     }
   }
   return false;

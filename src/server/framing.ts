@@ -112,5 +112,6 @@ export function fieldValue(headers: RawHeaders, lowerName: string): string | und
 /** Whether a comma-separated field value has `token`, in any case. */
 export function hasToken(list: string | undefined, token: string): boolean {
   if (list === undefined) return false;
-  return list.split(",").some((item) => item.trim().toLowerCase() === token);
+  for (const item of list.split(",")) if (item.trim().toLowerCase() === token) return true;
+  return false;
 }

@@ -47,7 +47,7 @@ const NO_BODY: RequestFraming = { kind: "none" };
 const CHUNKED: RequestFraming = { kind: "chunked" };
 
 // RFC 9110 §5.6.2 (token) and §5.5 (field-value; obs-text is allowed, S3 metadata uses it).
-const REQUEST_LINE = /^([\w!#$%&'*+\-.^`|~]+) ([\x21-\x7e]+) HTTP\/(\d)\.(\d)\r\n/;
+const REQUEST_LINE = /[\w!#$%&'*+\-.^`|~]+ [\x21-\x7e]+ HTTP\/\d\.\d\r\n/y;
 const FIELD_LINES = /(?:[\w!#$%&'*+\-.^`|~]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n/y;
 // uri-host [":" port] without userinfo (RFC 9110 §7.2); empty when the target has no authority.
 const HOST = /^(?:\[[\da-fA-F:.]+\]|[\w\-.~%!$&'()*+,;=]*)(?::\d*)?$/;
@@ -55,6 +55,13 @@ const DIGITS = /^\d{1,15}$/;
 
 const CR = 13;
 const LF = 10;
+const ZERO = 48;
+const ONE = 49;
+
+/** As bytes: searching for text makes them each time. */
+const HEAD_END = Buffer.from("\r\n\r\n");
+/** Of ` HTTP/1.1` and the line end. */
+const VERSION_CHARS = 11;
 
 /**
  * Parses the header at the start of `bytes`. A single empty line before it is skipped
@@ -64,22 +71,29 @@ const LF = 10;
  */
 export function parseHead(bytes: Buffer, limitBytes: number): HeadResult {
   const start = bytes[0] === CR && bytes[1] === LF ? 2 : 0;
-  const end = bytes.indexOf("\r\n\r\n", start, "latin1");
+  const end = bytes.indexOf(HEAD_END, start);
   if (end === -1) return judgeIncomplete(bytes, start, limitBytes);
   const sizeBytes = end + 4;
   if (sizeBytes > limitBytes) return refuse(431, "the request header is too large");
 
   const text = bytes.toString("latin1", start, sizeBytes);
-  const line = REQUEST_LINE.exec(text);
-  if (line === null) return refuse(400, "malformed request line");
-  const [requestLine, method = "", target = "", major, minor] = line;
-  if (major !== "1") return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
-  FIELD_LINES.lastIndex = requestLine.length;
+  // Matching without captures makes nothing; the parts are cut out by position.
+  REQUEST_LINE.lastIndex = 0;
+  if (!REQUEST_LINE.test(text)) return refuse(400, "malformed request line");
+  const lineChars = REQUEST_LINE.lastIndex;
+  if (text.charCodeAt(lineChars - 5) !== ONE) {
+    return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
+  }
+  const minorVersion = text.charCodeAt(lineChars - 3) === ZERO ? 0 : 1;
+  FIELD_LINES.lastIndex = lineChars;
   // The empty line must be the one that was found, not one before it.
   if (!FIELD_LINES.test(text) || FIELD_LINES.lastIndex !== text.length) {
     return refuse(400, "malformed header field");
   }
-  return readFields(text, requestLine.length, method, target, minor === "0" ? 0 : 1, sizeBytes);
+  const space = text.indexOf(" ");
+  const method = text.slice(0, space);
+  const target = text.slice(space + 1, lineChars - VERSION_CHARS);
+  return readFields(text, lineChars, method, target, minorVersion, sizeBytes);
 }
 
 function readFields(

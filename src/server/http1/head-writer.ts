@@ -32,7 +32,7 @@ export function writeHead(head: ReplyHead): string {
       throw new Error(`reply field ${JSON.stringify(name)} cannot be written`);
     }
     if (name.length === 4 && name.toLowerCase() === "date") hasDate = true;
-    text += `${name}: ${value}\r\n`;
+    text = `${text}${name}: ${value}\r\n`;
   }
   if (!hasDate) text += head.dateLine;
   if (head.isChunked) text += "Transfer-Encoding: chunked\r\n";
