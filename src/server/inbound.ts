@@ -3,6 +3,7 @@
  * signal made only when somebody looks, and the end of a reply, which happens exactly once.
  */
 
+import { unreachable } from "../base/assert.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import type { Inbound, Reply, ReplyBody } from "../http/exchange.ts";
 import type { Fields } from "../http/fields.ts";
@@ -90,7 +91,9 @@ export class OutgoingReply {
 
   /** Nothing more is read from the body. */
   release(): void {
-    this.detachBody()();
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    releaseBody(this.#body);
   }
 
   /** Leaves the release of the body to the caller, who must call what is returned. */
@@ -98,10 +101,7 @@ export class OutgoingReply {
     if (this.#isReleased) return () => undefined;
     this.#isReleased = true;
     const body = this.#body;
-    if (body.kind === "file") return () => body.file.release();
-    if (body.kind === "bytes") return () => body.release?.();
-    if (body.kind === "stream") return () => body.source.close();
-    return () => undefined;
+    return () => releaseBody(body);
   }
 
   /** Nothing more is sent. Releases the body too. */
@@ -110,6 +110,24 @@ export class OutgoingReply {
     this.#isFinished = true;
     this.release();
     this.reply.onFinish?.({ bytesSent, isComplete });
+  }
+}
+
+function releaseBody(body: ReplyBody): void {
+  switch (body.kind) {
+    case "none":
+      return;
+    case "bytes":
+      body.release?.();
+      return;
+    case "file":
+      body.file.release();
+      return;
+    case "stream":
+      body.source.close();
+      return;
+    default:
+      unreachable(body);
   }
 }
 

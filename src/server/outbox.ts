@@ -10,29 +10,46 @@
 /** So much waits at most, as sending it takes as long as a turn may. */
 const WAITING_BYTES_MAX = 1024 * 1024;
 
+/** What goes out at the end of a turn. Its calls must not throw. */
+export interface Departing {
+  /** The turn is over: sends. */
+  depart(): void;
+  /** All that goes out with it was sent too: time for what is still to be done. */
+  onDeparted(): void;
+}
+
 export class Outbox {
   readonly #endOfTurn: (run: () => void) => void;
   readonly #flush = (): void => this.flush();
-  #waiting: (() => void)[] = [];
+  #waiting: Departing[] = [];
   #waitingBytes = 0;
+  #isFlushing = false;
 
   /** @param endOfTurn calls back after everything that is already due on the event loop */
   constructor(endOfTurn: (run: () => void) => void = (run) => void setImmediate(run)) {
     this.#endOfTurn = endOfTurn;
   }
 
-  /** Calls `send`, which is about to send so many bytes, at the end of the turn, and settles as it does. */
-  defer<T>(sizeBytes: number, send: () => T | PromiseLike<T>): Promise<T> {
-    if (this.#waitingBytes + sizeBytes > WAITING_BYTES_MAX) this.flush();
+  /** Lets `departing`, which is about to send so many bytes, depart at the end of the turn. */
+  add(sizeBytes: number, departing: Departing): void {
+    if (!this.#isFlushing && this.#waitingBytes + sizeBytes > WAITING_BYTES_MAX) this.flush();
     if (this.#waiting.length === 0) this.#endOfTurn(this.#flush);
     this.#waitingBytes += sizeBytes;
+    this.#waiting.push(departing);
+  }
+
+  /** Calls `send`, which is about to send so many bytes, at the end of the turn, and settles as it does. */
+  defer<T>(sizeBytes: number, send: () => T | PromiseLike<T>): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    this.#waiting.push(() => {
-      try {
-        resolve(send());
-      } catch (error) {
-        reject(error);
-      }
+    this.add(sizeBytes, {
+      depart() {
+        try {
+          resolve(send());
+        } catch (error) {
+          reject(error);
+        }
+      },
+      onDeparted: () => undefined,
     });
     return promise;
   }
@@ -43,6 +60,11 @@ export class Outbox {
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    for (const send of waiting) send();
+    for (const departing of waiting) departing.depart();
+    // Whoever is done may ask to send more, which waits for the turn that is to come.
+    const wasFlushing = this.#isFlushing;
+    this.#isFlushing = true;
+    for (const departing of waiting) departing.onDeparted();
+    this.#isFlushing = wasFlushing;
   }
 }

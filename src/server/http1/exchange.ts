@@ -5,6 +5,7 @@
 
 import { unreachable } from "../../base/assert.ts";
 import type { ByteSource } from "../../base/byte-source.ts";
+import type { FilePlace } from "../../base/counted-bytes.ts";
 import { GatewayError } from "../../base/errors.ts";
 import { nextTurn } from "../../base/next-turn.ts";
 import type { Reply } from "../../http/exchange.ts";
@@ -13,9 +14,11 @@ import type { Framing } from "../framing.ts";
 import { INTERNAL_ERROR, OutgoingReply, ServerInbound } from "../inbound.ts";
 import type { RequestParts, Setting } from "../inbound.ts";
 import { describeError } from "../options.ts";
+import type { Departing } from "../outbox.ts";
 import { pumpSource } from "../pump.ts";
 import { writeHead } from "./head-writer.ts";
 import type { RequestBody } from "./request-body.ts";
+import { fitsTogether } from "./wire.ts";
 import type { Wire } from "./wire.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -33,7 +36,14 @@ export interface ExchangeHost {
   onBroken(): void;
 }
 
-export class Exchange extends ServerInbound {
+/** Header and body of a reply that goes out in one write. */
+interface WholeReply {
+  readonly head: string;
+  readonly body: Uint8Array;
+  readonly inFile: FilePlace | undefined;
+}
+
+export class Exchange extends ServerInbound implements Departing {
   readonly body: RequestBody | null;
   readonly #host: ExchangeHost;
   readonly #setting: Setting;
@@ -44,6 +54,10 @@ export class Exchange extends ServerInbound {
   #bodyStartBytes = 0;
   /** Handed over of a stream, without any framing. */
   #streamedBytes = 0;
+  /** Waits for the end of the turn. */
+  #whole: WholeReply | undefined;
+  /** What was left of it when it was sent. */
+  #sending: Promise<void> | undefined;
   #isOver = false;
 
   constructor(
@@ -68,16 +82,26 @@ export class Exchange extends ServerInbound {
   run(): void {
     try {
       const reply = this.#setting.handler(this);
-      if (!(reply instanceof Promise)) this.#carryOut(reply);
-      else {
-        reply.then(
-          (ready) => this.#carryOut(ready),
-          (error: unknown) => this.#fail(error),
-        );
-      }
+      if (reply instanceof Promise) this.#await(reply);
+      else this.#carryOut(reply);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  depart(): void {
+    if (this.#whole === undefined || this.#isOver) return;
+    const { head, body, inFile } = this.#whole;
+    this.#whole = undefined;
+    try {
+      this.#sending = this.#host.wire.writeTogether(head, body, inFile);
+    } catch (error) {
+      this.#onBroken(error);
+    }
+  }
+
+  onDeparted(): void {
+    this.#follow(this.#sending);
   }
 
   /** The connection is gone. */
@@ -86,6 +110,13 @@ export class Exchange extends ServerInbound {
     this.#isOver = true;
     this.markGone();
     this.#finish(false);
+  }
+
+  #await(reply: Promise<Reply>): void {
+    reply.then(
+      (ready) => this.#carryOut(ready),
+      (error: unknown) => this.#fail(error),
+    );
   }
 
   #carryOut(reply: Reply): void {
@@ -114,38 +145,59 @@ export class Exchange extends ServerInbound {
     this.#outgoing = outgoing;
     this.#bodyStartBytes = this.#host.wire.acceptedBytes + head.length;
     try {
-      const sending = this.#send(reply, framing, head);
-      if (sending === undefined) this.#onSent();
-      else {
-        sending.then(
-          () => this.#onSent(),
-          (error: unknown) => this.#onBroken(error),
-        );
-      }
+      this.#send(reply, framing, head);
     } catch (error) {
       this.#onBroken(error);
     }
   }
 
-  /** Undefined when the kernel took everything at once, as it does with small replies. */
-  #send(reply: Reply, framing: Framing, head: string): Promise<void> | undefined {
-    const { wire } = this.#host;
+  #send(reply: Reply, framing: Framing, head: string): void {
     const { body } = reply;
-    if (framing.body.kind === "empty") return wire.writeWithHead(head, NOTHING);
+    if (framing.body.kind === "empty") {
+      this.#sendWhole(head, NOTHING);
+      return;
+    }
     switch (body.kind) {
       case "none":
-        return wire.writeWithHead(head, NOTHING);
+        this.#sendWhole(head, NOTHING);
+        return;
       case "bytes":
-        return wire.writeWithHead(head, body.bytes, body.inFile);
+        this.#sendWhole(head, body.bytes, body.inFile);
+        return;
       case "file":
-        return wire.writeFile(head, body.file);
-      case "stream":
-        return framing.body.kind === "length"
-          ? this.#sendStream(body.source, framing.body.lengthBytes, head)
-          : this.#sendStream(body.source, undefined, head);
+        this.#follow(this.#host.wire.writeFile(head, body.file));
+        return;
+      case "stream": {
+        const lengthBytes = framing.body.kind === "length" ? framing.body.lengthBytes : undefined;
+        this.#follow(this.#sendStream(body.source, lengthBytes, head));
+        return;
+      }
       default:
-        return unreachable(body);
+        unreachable(body);
     }
+  }
+
+  #sendWhole(head: string, body: Uint8Array, inFile?: FilePlace): void {
+    const { wire } = this.#host;
+    if (!fitsTogether(head, body)) {
+      this.#follow(wire.writeWithHead(head, body));
+      return;
+    }
+    this.#whole = { head, body, inFile };
+    wire.defer(head, body, this);
+  }
+
+  /** Undefined: the kernel took everything at once, as it does with small replies. */
+  #follow(sending: Promise<void> | undefined): void {
+    if (sending === undefined) this.#onSent();
+    else this.#awaitSent(sending);
+  }
+
+  #awaitSent(sending: Promise<void>): void {
+    sending.then(
+      () => this.#onSent(),
+      (error: unknown) => this.#onBroken(error),
+    );
   }
 
   async #sendStream(

@@ -17,6 +17,7 @@ import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
 import { Outbox } from "../outbox.ts";
+import type { Departing } from "../outbox.ts";
 import { CHUNK_BYTES, readChunk, touchByte } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
 import {
@@ -115,21 +116,28 @@ export class Wire implements BodySink {
     outbox.flush();
   }
 
+  /** Header and body; together, at the end of the turn, where they fit. The body must not change until then. */
+  writeWithHead(head: string, body: Uint8Array): Promise<void> | undefined {
+    if (head === "") return this.write(body);
+    if (!fitsTogether(head, body)) return this.#writeApart(head, body);
+    if (this.#isClosed) throw clientGone();
+    return outbox.defer<void>(head.length + body.length, () => this.writeTogether(head, body));
+  }
+
+  /** Calls `departing` at the end of the turn, to write a header and body that fit together. */
+  defer(head: string, body: Uint8Array, departing: Departing): void {
+    if (this.#isClosed) throw clientGone();
+    outbox.add(head.length + body.length, departing);
+  }
+
   /**
-   * Header and body together, at the end of the turn; the body must not change before the promise settles.
+   * Header and body, which fit together, now. The body must not change before the promise settles.
    * `inFile`: where else it is until then.
    */
-  writeWithHead(head: string, body: Uint8Array, inFile?: FilePlace): Promise<void> | undefined {
-    if (head === "") return this.write(body);
-    if (head.length > HEAD_BYTES_MAX || body.length > CHUNK_BYTES) {
-      return this.#inTurn(this.write(Buffer.from(head, "latin1")), () => this.write(body));
-    }
-    if (this.#isClosed) throw clientGone();
+  writeTogether(head: string, body: Uint8Array, inFile?: FilePlace): Promise<void> | undefined {
     const isSentDirectly =
       inFile !== undefined && this.#isPlain && body.length >= SENDFILE_BYTES_MIN;
-    return outbox.defer<void>(head.length + body.length, () =>
-      isSentDirectly ? this.#sendTogether(head, body, inFile) : this.#writeTogether(head, body),
-    );
+    return isSentDirectly ? this.#sendTogether(head, body, inFile) : this.#copyTogether(head, body);
   }
 
   /** Without copying, as far as the kernel goes along; the rest by ordinary writes, which tell why it did not. */
@@ -142,18 +150,18 @@ export class Wire implements BodySink {
     // Pages that are gone would be waited for, and come from the disk unchecked.
     const mayGo =
       this.#unsent.length === 0 && bytesReady(descriptor, offsetBytes, body.length) === body.length;
-    if (!mayGo) return this.#writeTogether(head, body);
+    if (!mayGo) return this.#copyTogether(head, body);
     const socketDescriptor = descriptorOf(this.#socket);
     const headBytes = scratch.write(head, 0, "latin1");
     const sentHeadBytes = sendBefore(socketDescriptor, scratch, headBytes);
     this.#acceptedBytes += sentHeadBytes;
-    if (sentHeadBytes < headBytes) return this.#writeTogether(head.slice(sentHeadBytes), body);
+    if (sentHeadBytes < headBytes) return this.#copyTogether(head.slice(sentHeadBytes), body);
     const sentBytes = sendFile(socketDescriptor, descriptor, offsetBytes, body.length);
     this.#acceptedBytes += sentBytes;
     return sentBytes === body.length ? undefined : this.write(body.subarray(sentBytes));
   }
 
-  #writeTogether(head: string, body: Uint8Array): Promise<void> | undefined {
+  #copyTogether(head: string, body: Uint8Array): Promise<void> | undefined {
     const headBytes = scratch.write(head, 0, "latin1");
     scratch.set(body, headBytes);
     const totalBytes = headBytes + body.length;
@@ -304,11 +312,9 @@ export class Wire implements BodySink {
     }
   }
 
-  #inTurn(
-    first: Promise<void> | undefined,
-    second: () => Promise<void> | undefined,
-  ): Promise<void> | undefined {
-    return first === undefined ? second() : first.then(second);
+  async #writeApart(head: string, body: Uint8Array): Promise<void> {
+    await this.write(Buffer.from(head, "latin1"));
+    await this.write(body);
   }
 
   /** What the kernel takes of the first `length` bytes now; nothing while older bytes wait for it. */
@@ -343,6 +349,11 @@ function askForPages(file: FileSlice, offset: number): number {
   const count = Math.min(PREFETCH_BYTES, file.lengthBytes - offset);
   prefetch(file.descriptor, file.offsetBytes + offset, count);
   return count;
+}
+
+/** Whether header and body go out in one write. */
+export function fitsTogether(head: string, body: Uint8Array): boolean {
+  return head.length <= HEAD_BYTES_MAX && body.length <= CHUNK_BYTES;
 }
 
 /** bun-types does not know the property yet. */

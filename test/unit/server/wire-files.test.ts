@@ -233,7 +233,7 @@ test.skipIf(process.platform !== "linux").each([
     const inMemory = body.subarray(0, lengthBytes).map((byte) => byte | 0x80);
     const mustCopy = what.endsWith("gone") && dropPages(slice);
     try {
-      await wire.writeWithHead(head, inMemory, slice);
+      await wire.writeTogether(head, inMemory, slice);
       const direct = socket.taken();
       const sent = Buffer.concat([direct, ...written]);
       expect(sent.subarray(0, head.length).toString()).toBe(head);
