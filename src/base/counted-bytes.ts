@@ -58,7 +58,10 @@ export class CountedBytes {
   /** The bytes `[start, end)` for a reply, which holds them until it releases them. */
   lend(start: number, end: number): LentBytes {
     const bytes = this.bytes.subarray(start, end);
-    if (this.bytes.length < COUNTED_BYTES_MIN) return { kind: "bytes", bytes };
+    return this.bytes.length < COUNTED_BYTES_MIN ? { kind: "bytes", bytes } : this.#lent(bytes);
+  }
+
+  #lent(bytes: Uint8Array): LentBytes {
     this.#holders += 1;
     return { kind: "bytes", bytes, isConstant: true, release: () => this.release() };
   }

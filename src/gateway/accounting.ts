@@ -31,9 +31,9 @@ export interface GatewayObserver {
   refused(inbound: Inbound, reply: Reply, code: S3ErrorCode): Reply;
   /**
    * A reply is about to be sent. Answers with the same reply, wired so that the request
-   * is counted and logged, and `done` called, when its last byte is out.
+   * is counted and logged, and its place given back, when its last byte is out.
    */
-  replied(state: ExchangeState, reply: Reply, done: () => void): Reply;
+  replied(state: ExchangeState, reply: Reply): Reply;
   /** The world, or we, failed; the client gets `error`. */
   failed(state: ExchangeState, failure: unknown, error: S3Error): void;
   /** Credentials were refused here (signing mode). */
@@ -77,30 +77,17 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
     ]),
   );
 
-  // Here and below fields are named one by one: every object that is spread costs a hit 0.2 µs.
-  const wire = (
-    reply: Reply,
-    record: (sent: SendOutcome) => RequestRecord,
-    done: () => void,
-  ): Reply => ({
-    status: reply.status,
-    headers: reply.headers,
-    body: reply.body,
-    onFinish: (sent: SendOutcome) => {
-      done();
-      const finished = record(sent);
-      meter(finished);
-      accessLog?.(finished);
-    },
-  });
+  const count = (record: RequestRecord): void => {
+    meter(record);
+    accessLog?.(record);
+  };
 
   return {
     refused(inbound, reply, code) {
       if (code === "SlowDown") events.requestShed(inbound.id);
       const headerAtMs = clock.monotonicMs();
-      return wire(
-        reply,
-        (sent) => ({
+      const onFinish = (sent: SendOutcome): void =>
+        count({
           id: inbound.id,
           remoteAddress: inbound.remoteAddress,
           method: inbound.method,
@@ -119,22 +106,22 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
           ttfbMs: headerAtMs - inbound.receivedAtMs,
           durationMs: clock.monotonicMs() - inbound.receivedAtMs,
           upstreamRequestId: undefined,
-        }),
-        () => undefined,
-      );
+        });
+      return { ...reply, onFinish };
     },
 
-    replied(state, reply, done) {
+    replied(state, reply) {
       if (state.xCache === "HIT") {
         outcomes.count(state.isRevalidated ? "revalidated_hit" : "hit");
         if (reply.status === 206) rangeHits.add();
         if (reply.body.kind !== "none") localServes.add();
       } else if (state.xCache === "MISS") outcomes.count("miss");
       const { inbound } = state;
+      const { status, headers, body } = reply;
       const headerAtMs = clock.monotonicMs();
-      return wire(
-        reply,
-        (sent) => ({
+      const onFinish = (sent: SendOutcome): void => {
+        state.slot.release();
+        count({
           id: inbound.id,
           remoteAddress: inbound.remoteAddress,
           method: inbound.method,
@@ -142,7 +129,7 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
           bucket: bucketOf(state),
           key: keyOf(state),
           accessKeyId: state.who.kind === "anonymous" ? undefined : state.who.accessKeyId,
-          status: reply.status,
+          status,
           errorCode: state.errorCode,
           xCache: state.xCache,
           source: state.source,
@@ -153,9 +140,10 @@ export function createObserver(parts: ObserverParts): GatewayObserver {
           ttfbMs: headerAtMs - inbound.receivedAtMs,
           durationMs: clock.monotonicMs() - inbound.receivedAtMs,
           upstreamRequestId: state.upstreamRequestId,
-        }),
-        done,
-      );
+        });
+      };
+      // Field by field: an object that is spread costs a hit 0.2 µs.
+      return { status, headers, body, onFinish };
     },
 
     failed(state, failure, error) {

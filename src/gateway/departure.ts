@@ -191,8 +191,7 @@ async function fromElsewhere(
   const entry = cache.lookup(state.operation.id, state.inbound.fields);
   if (entry !== undefined && isSame(entry, head)) {
     const age = cache.ageSeconds(entry);
-    const reply = respond.fromEntry(state, entry, xCache, age, (range) => cache.read(entry, range));
-    const served = await reply;
+    const served = await respond.fromEntry(state, entry, xCache, age, cache);
     if (served !== undefined) return served;
   }
   const running = flights.find(state.operation.id);

@@ -8,6 +8,7 @@ import type { Inbound } from "../http/exchange.ts";
 import type { RawTarget } from "../http/raw-target.ts";
 import type { S3ErrorCode } from "../s3/error.ts";
 import type { Operation } from "../s3/operation.ts";
+import type { InflightSlot } from "./inflight-limit.ts";
 
 /** The documented values of the `X-Cache` header. */
 export type XCache = "HIT" | "MISS" | "REVALIDATED" | "BYPASS" | "DISABLED";
@@ -34,8 +35,8 @@ export interface ExchangeState<O extends Operation = Operation> {
   errorCode: S3ErrorCode | undefined;
   /** Upstream's own request id, when it answered. */
   upstreamRequestId: string | undefined;
-  /** Says that the answer needs upstream; false: too many such requests are running already. */
-  readonly enterUpstream: () => boolean;
+  /** Its place among the requests being answered, given back with the last byte. */
+  readonly slot: InflightSlot;
 }
 
 export type ReadState = ExchangeState<Extract<Operation, { kind: "read" }>>;

@@ -71,7 +71,7 @@ async function join(
   flight: Flight,
   xCache: XCache,
 ): Promise<Reply | undefined> {
-  if (!state.enterUpstream()) return parts.respond.error(state, s3Error("SlowDown"));
+  if (!state.slot.enterUpstream()) return parts.respond.error(state, s3Error("SlowDown"));
   if (flight.hasEnded) {
     await flight.settled;
     return undefined;
@@ -143,7 +143,7 @@ async function fromBegun(
 /** Opens a flight with this reader's request. */
 async function open(state: ReadState, parts: Parts, xCache: XCache): Promise<Reply> {
   const { flights, cache, respond } = parts;
-  if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
+  if (!state.slot.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
   const { fields } = state.inbound;
   const { id } = state.operation;
   const isConditional = hasPreconditions(fields) || fields.has("if-range");

@@ -31,7 +31,7 @@ export async function fetchMissingParts(
   range: ByteRange,
 ): Promise<Reply | "look-again" | undefined> {
   const { cache, flights, respond } = parts;
-  if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
+  if (!state.slot.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
   state.reason = "missing_blocks";
   const flight = flights.find(entry.id) ?? extendingFlight(state, parts, entry);
   if (flight?.hasEnded === true) {

@@ -19,7 +19,7 @@ export async function sendOwn(
 ): Promise<UpstreamResponse | Reply> {
   const { auth, upstream, respond } = parts;
   const { inbound, target } = state;
-  if (!state.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
+  if (!state.slot.enterUpstream()) return respond.error(state, s3Error("SlowDown"));
   const call = auth.forward(
     body === undefined ? inbound : withBody(inbound, body),
     target,

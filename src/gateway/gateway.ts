@@ -91,7 +91,6 @@ function admitted(
   parts: Parts,
   slot: InflightSlot,
 ): Reply | Promise<Reply> {
-  const { respond, observer } = parts;
   const { inbound, target, operation, virtualHost } = request;
   const state: ExchangeState = {
     inbound,
@@ -105,20 +104,36 @@ function admitted(
     isRevalidated: false,
     errorCode: undefined,
     upstreamRequestId: undefined,
-    enterUpstream: () => slot.enterUpstream(),
-  };
-  const finish = (reply: Reply): Reply => observer.replied(state, reply, () => slot.release());
-  const failed = (failure: unknown): Reply => {
-    const error = errorOfFailure(failure);
-    observer.failed(state, failure, error);
-    return finish(respond.error(state, error));
+    slot,
   };
   try {
     const reply = dispatch(state, parts);
-    return reply instanceof Promise ? reply.then(finish, failed) : finish(reply);
+    return reply instanceof Promise
+      ? repliedLate(state, parts, reply)
+      : parts.observer.replied(state, reply);
   } catch (failure) {
-    return failed(failure);
+    return failed(state, parts, failure);
   }
+}
+
+async function repliedLate(
+  state: ExchangeState,
+  parts: Parts,
+  reply: Promise<Reply>,
+): Promise<Reply> {
+  let ready: Reply;
+  try {
+    ready = await reply;
+  } catch (failure) {
+    return failed(state, parts, failure);
+  }
+  return parts.observer.replied(state, ready);
+}
+
+function failed(state: ExchangeState, { observer, respond }: Parts, failure: unknown): Reply {
+  const error = errorOfFailure(failure);
+  observer.failed(state, failure, error);
+  return observer.replied(state, respond.error(state, error));
 }
 
 function dispatch(state: ExchangeState, parts: Parts): Reply | Promise<Reply> {

@@ -13,42 +13,57 @@ export interface InflightSlot {
   release(): void;
 }
 
+/** How many places there are, and how many are taken. */
+interface Places {
+  readonly max: number;
+  readonly upstreamMax: number;
+  active: number;
+  upstreamActive: number;
+}
+
 export class InflightLimit {
-  readonly #max: number;
-  readonly #upstreamMax: number;
-  #active = 0;
-  #upstreamActive = 0;
+  readonly #places: Places;
 
   /** `max` below 0 means no limit. */
   constructor(max: number) {
-    this.#max = max < 0 ? Number.POSITIVE_INFINITY : max;
-    this.#upstreamMax = Math.max(1, Math.ceil((this.#max * 7) / 8));
+    const bound = max < 0 ? Number.POSITIVE_INFINITY : max;
+    const upstreamMax = Math.max(1, Math.ceil((bound * 7) / 8));
+    this.#places = { max: bound, upstreamMax, active: 0, upstreamActive: 0 };
   }
 
   get activeCount(): number {
-    return this.#active;
+    return this.#places.active;
   }
 
   /** Undefined when every place is taken. */
   tryEnter(): InflightSlot | undefined {
-    if (this.#active >= this.#max) return undefined;
-    this.#active += 1;
-    let isReleased = false;
-    let isUpstream = false;
-    return {
-      enterUpstream: () => {
-        if (isUpstream || isReleased) return true;
-        if (this.#upstreamActive >= this.#upstreamMax) return false;
-        this.#upstreamActive += 1;
-        isUpstream = true;
-        return true;
-      },
-      release: () => {
-        if (isReleased) return;
-        isReleased = true;
-        this.#active -= 1;
-        if (isUpstream) this.#upstreamActive -= 1;
-      },
-    };
+    if (this.#places.active >= this.#places.max) return undefined;
+    this.#places.active += 1;
+    return new Slot(this.#places);
+  }
+}
+
+class Slot implements InflightSlot {
+  readonly #places: Places;
+  #isReleased = false;
+  #isUpstream = false;
+
+  constructor(places: Places) {
+    this.#places = places;
+  }
+
+  enterUpstream(): boolean {
+    if (this.#isUpstream || this.#isReleased) return true;
+    if (this.#places.upstreamActive >= this.#places.upstreamMax) return false;
+    this.#places.upstreamActive += 1;
+    this.#isUpstream = true;
+    return true;
+  }
+
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    this.#places.active -= 1;
+    if (this.#isUpstream) this.#places.upstreamActive -= 1;
   }
 }

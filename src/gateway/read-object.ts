@@ -56,10 +56,9 @@ function readAuthorized(
   switch (decision.kind) {
     case "hit": {
       const reply = serveEntry(state, parts, decision.entry);
-      if (reply instanceof Promise) {
-        return reply.then((served) => served ?? fetchAbsent(state, parts, decision.entry));
-      }
-      return reply ?? fetchAbsent(state, parts, decision.entry);
+      return reply instanceof Promise
+        ? servedOrFetched(state, parts, decision.entry, reply)
+        : (reply ?? fetchAbsent(state, parts, decision.entry));
     }
     case "revalidate":
       return confirmed(state, parts, wishes, decision.entry, decision.because);
@@ -73,6 +72,15 @@ function readAuthorized(
     default:
       return unreachable(decision);
   }
+}
+
+async function servedOrFetched(
+  state: ReadState,
+  parts: Parts,
+  entry: StoredObject,
+  reply: Promise<Reply | undefined>,
+): Promise<Reply> {
+  return (await reply) ?? fetchAbsent(state, parts, entry);
 }
 
 /** Somebody else may be confirming the same entry; then its outcome is looked at like any entry. */

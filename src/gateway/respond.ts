@@ -41,6 +41,25 @@ interface Source {
   readonly lastModified: string | undefined;
 }
 
+/** Where the bytes of stored entries come from. */
+export interface Bodies {
+  /** As `Storage.read`; undefined: the body is gone or damaged. */
+  read(
+    object: StoredObject,
+    range: ByteRange,
+  ): StoredBody | undefined | Promise<StoredBody | undefined>;
+}
+
+/** An answer but for its body. */
+interface Draft {
+  readonly source: Source;
+  readonly chosen: Representation;
+  readonly xCache: XCache;
+  readonly from: AnswerSource;
+  /** Headers besides those of the object. */
+  readonly extra: RawHeaders;
+}
+
 export class Responder {
   readonly #options: ResponderOptions;
 
@@ -49,31 +68,30 @@ export class Responder {
   }
 
   /**
-   * Answers from a stored entry. `readBody` is asked only when bytes are needed; when it
-   * has none (the body is gone or damaged) the result is undefined and the caller goes
-   * upstream. `more` are further headers, such as `Warning` on a stale copy.
+   * Answers from a stored entry. `bodies` is asked only when bytes are needed; when it
+   * has none the result is undefined and the caller goes upstream. `more` are further
+   * headers, such as `Warning` on a stale copy.
    */
   fromEntry(
     state: ReadState,
     object: StoredObject,
     xCache: XCache,
     ageSeconds: number,
-    readBody: (range: ByteRange) => StoredBody | undefined | Promise<StoredBody | undefined>,
+    bodies: Bodies,
     more: RawHeaders = [],
   ): Reply | undefined | Promise<Reply | undefined> {
     const source = sourceOf(object);
     const chosen = this.#select(state, source);
     const extra = ["Age", String(ageSeconds), ...more];
+    const draft: Draft = { source, chosen, xCache, from: "cache", extra };
     const range = bodyRange(chosen, object.sizeBytes);
     if (range === undefined || state.inbound.method === "HEAD") {
-      return this.#represent(state, source, chosen, xCache, "cache", extra, NO_BODY);
+      return this.#represent(state, draft, NO_BODY);
     }
-    const finish = (body: StoredBody | undefined): Reply | undefined =>
-      body === undefined
-        ? undefined
-        : this.#represent(state, source, chosen, xCache, "cache", extra, replyBody(body, range));
-    const body = readBody(range);
-    return body instanceof Promise ? body.then(finish) : finish(body);
+    const body = bodies.read(object, range);
+    return body instanceof Promise
+      ? this.#whenRead(state, draft, range, body)
+      : this.#withBody(state, draft, range, body);
   }
 
   /**
@@ -102,7 +120,7 @@ export class Responder {
             // Of an object that is read in parts the rest may never come.
             stored: lengthBytes === sizeBytes ? stored : undefined,
           };
-    return this.#represent(state, source, chosen, xCache, "flight", [], body);
+    return this.#represent(state, { source, chosen, xCache, from: "flight", extra: [] }, body);
   }
 
   /** The part of the object a flight reader is going to need, before it is opened. */
@@ -179,16 +197,27 @@ export class Responder {
     );
   }
 
-  #represent(
+  async #whenRead(
     state: ReadState,
-    source: Source,
-    chosen: Representation,
-    xCache: XCache,
-    from: AnswerSource,
-    extra: RawHeaders,
-    body: ReplyBody,
-  ): Reply {
-    state.source = from;
+    draft: Draft,
+    range: ByteRange,
+    body: Promise<StoredBody | undefined>,
+  ): Promise<Reply | undefined> {
+    return this.#withBody(state, draft, range, await body);
+  }
+
+  #withBody(
+    state: ReadState,
+    draft: Draft,
+    range: ByteRange,
+    body: StoredBody | undefined,
+  ): Reply | undefined {
+    return body === undefined ? undefined : this.#represent(state, draft, replyBody(body, range));
+  }
+
+  #represent(state: ReadState, draft: Draft, body: ReplyBody): Reply {
+    const { source, chosen, xCache, extra } = draft;
+    state.source = draft.from;
     switch (chosen.kind) {
       case "whole": {
         const headers = [...overriddenHeaders(source.headers, state.operation.overrides), ...extra];

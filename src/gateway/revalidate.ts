@@ -67,7 +67,7 @@ export async function revalidate(
 async function confirm(state: ReadState, parts: Parts, entry: StoredObject): Promise<Reply> {
   const { cache, observer, flights } = parts;
   const permit = cache.permit(entry.id);
-  if (!state.enterUpstream()) return parts.respond.error(state, s3Error("SlowDown"));
+  if (!state.slot.enterUpstream()) return parts.respond.error(state, s3Error("SlowDown"));
   observer.revalidation("triggered");
 
   const method = state.inbound.method === "HEAD" ? "HEAD" : "GET";

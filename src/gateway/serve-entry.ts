@@ -27,12 +27,5 @@ export function serveEntry(
 ): Reply | undefined | Promise<Reply | undefined> {
   const { cache, respond } = parts;
   cache.touch(entry);
-  return respond.fromEntry(
-    state,
-    entry,
-    "HIT",
-    cache.ageSeconds(entry),
-    (range) => cache.read(entry, range),
-    more,
-  );
+  return respond.fromEntry(state, entry, "HIT", cache.ageSeconds(entry), cache, more);
 }

@@ -380,9 +380,7 @@ export class Engine implements DiskStorage {
     if (range.start < 0 || range.end > entry.sizeBytes || range.start > range.end) return undefined;
     if (range.start === range.end) return NO_BYTES;
     const read = this.#readFrom(entry, range);
-    return read instanceof Promise
-      ? read.then((late) => this.#judge(entry, late))
-      : this.#judge(entry, read);
+    return read instanceof Promise ? this.#judgeLate(entry, read) : this.#judge(entry, read);
   }
 
   missing(object: StoredObject, range: ByteRange): readonly ByteRange[] {
@@ -530,6 +528,10 @@ export class Engine implements DiskStorage {
       case "file":
         return this.#fileReader.read(place.body, range);
     }
+  }
+
+  async #judgeLate(entry: Entry, read: Promise<FileRead>): Promise<StoredBody | undefined> {
+    return this.#judge(entry, await read);
   }
 
   /** What a read means for its entry: bytes, or a miss, or a miss that is somebody's fault. */

@@ -377,7 +377,7 @@ export class World implements Surroundings {
     };
     return {
       refused: (_inbound, reply) => sent(reply, () => undefined),
-      replied: (_state, reply, done) => sent(reply, done),
+      replied: ({ slot }, reply) => sent(reply, () => slot.release()),
       failed: (_state, failure, error) => {
         if (error.code === "InternalError") this.outcomes.internalErrors.push(failure);
       },

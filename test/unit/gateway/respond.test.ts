@@ -4,9 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { bytesSource, readAll } from "../../../src/base/byte-source.ts";
 import { ERROR_CODES, type ErrorCode, GatewayError } from "../../../src/base/errors.ts";
 import type { ReadState } from "../../../src/gateway/exchange-state.ts";
-import { errorOfFailure, Responder } from "../../../src/gateway/respond.ts";
+import { type Bodies, errorOfFailure, Responder } from "../../../src/gateway/respond.ts";
 import type { Reply } from "../../../src/http/exchange.ts";
 import { Fields } from "../../../src/http/fields.ts";
+import type { ByteRange } from "../../../src/http/range.ts";
 import { s3Error } from "../../../src/s3/error.ts";
 import { parseErrorXml } from "../../../src/s3/error-xml.ts";
 import type { StoredBody, StoredObject } from "../../../src/storage/storage.ts";
@@ -60,7 +61,7 @@ function stateOf(
     isRevalidated: false,
     errorCode: undefined,
     upstreamRequestId: undefined,
-    enterUpstream: () => true,
+    slot: { enterUpstream: () => true, release: () => undefined },
   };
 }
 
@@ -69,8 +70,13 @@ const stored = ({ start, end }: { start: number; end: number }): StoredBody => (
   bytes: BYTES.subarray(start, end),
 });
 
+/** The bodies of a store that reads like this. */
+const bodies = (
+  read: (range: ByteRange) => StoredBody | undefined | Promise<StoredBody | undefined>,
+): Bodies => ({ read: (_object, range) => read(range) });
+
 function hit(state: ReadState, body = stored): Reply {
-  const reply = respond.fromEntry(state, OBJECT, "HIT", 7, body);
+  const reply = respond.fromEntry(state, OBJECT, "HIT", 7, bodies(body));
   if (reply === undefined || reply instanceof Promise) throw new Error("not answered at once");
   return reply;
 }
@@ -160,20 +166,29 @@ describe("a hit", () => {
 
   test("whose body is gone is no hit, and says nothing of X-Cache", async () => {
     const state = stateOf();
-    expect(respond.fromEntry(state, OBJECT, "HIT", 0, () => undefined)).toBeUndefined();
-    const late = respond.fromEntry(state, OBJECT, "HIT", 0, async () => undefined);
+    const none = bodies(() => undefined);
+    expect(respond.fromEntry(state, OBJECT, "HIT", 0, none)).toBeUndefined();
+    const late = respond.fromEntry(
+      state,
+      OBJECT,
+      "HIT",
+      0,
+      bodies(async () => undefined),
+    );
     expect(await late).toBeUndefined();
     expect(state.xCache).toBeUndefined();
   });
 
   test("is answered in the same turn unless the store must look at the disk", async () => {
-    const late = respond.fromEntry(stateOf(), OBJECT, "HIT", 0, async (range) => stored(range));
+    const fromDisk = bodies(async (range) => stored(range));
+    const late = respond.fromEntry(stateOf(), OBJECT, "HIT", 0, fromDisk);
     expect(late).toBeInstanceOf(Promise);
     expect((await late)?.status).toBe(200);
   });
 
   test("carries further headers, such as a warning, behind Age", () => {
-    const reply = respond.fromEntry(stateOf(), OBJECT, "HIT", 7, stored, ["Warning", "111"]);
+    const warning = ["Warning", "111"];
+    const reply = respond.fromEntry(stateOf(), OBJECT, "HIT", 7, bodies(stored), warning);
     if (reply === undefined || reply instanceof Promise) throw new Error("not answered at once");
     const at = reply.headers.indexOf("Age");
     expect(reply.headers.slice(at, at + 4)).toEqual(["Age", "7", "Warning", "111"]);
