@@ -55,6 +55,7 @@ import {
   writeAdminAccess,
 } from "./server/admin.ts";
 import { createOps, type LifePhase, opsFirst, type OpsSources } from "./server/ops.ts";
+import { requestIds } from "./server/request-ids.ts";
 import { BLOCK_BYTES_MIN } from "./storage/block-files.ts";
 import { type DiskStorage, openStorage } from "./storage/open.ts";
 import type { Storage } from "./storage/storage.ts";
@@ -589,16 +590,6 @@ function readTls({ server }: Config): TlsMaterial | undefined {
   return {
     certificatePem: readFileSync(tlsCertFile, "utf8"),
     keyPem: readFileSync(tlsKeyFile, "utf8"),
-  };
-}
-
-/** Ids like S3's: sixteen capital letters and digits. Random start, so that two runs do not repeat each other. */
-function requestIds(random: Random): () => string {
-  const prefix = Array.from({ length: 8 }, () => random.below(36).toString(36)).join("");
-  let count = random.below(36 ** 4);
-  return () => {
-    count += 1;
-    return (prefix + count.toString(36).padStart(8, "0")).toUpperCase();
   };
 }
 

@@ -10,7 +10,7 @@
 import type { Clock } from "../base/clock.ts";
 import { LruMap } from "../base/lru.ts";
 import { parseAmzDate } from "../http/date.ts";
-import { MAX_EXPIRES_SECONDS, SigningKey } from "../s3/sigv4.ts";
+import { credentialText, MAX_EXPIRES_SECONDS, SigningKey } from "../s3/sigv4.ts";
 import type { LearnedKey } from "./principal.ts";
 
 const DAY_MS = 86_400_000;
@@ -35,8 +35,9 @@ export class SigningKeys {
     return this.#entries.size;
   }
 
-  get(accessKeyId: string, date: string, region: string): SigningKey | undefined {
-    return this.#entries.get(entryName(accessKeyId, date, region))?.key;
+  /** @param credential as `credentialText` gives it, and as requests name it */
+  get(credential: string): SigningKey | undefined {
+    return this.#entries.get(credential)?.key;
   }
 
   /** Keeps the keys that are not outlived; answers whether any of them is new. */
@@ -45,7 +46,7 @@ export class SigningKeys {
     let isNews = false;
     for (const learned of keys) {
       if (learned.key.length !== 32 || !isAlive(learned.date, nowMs)) continue;
-      const name = entryName(learned.accessKeyId, learned.date, learned.region);
+      const name = credentialText(learned);
       const present = this.#entries.get(name);
       if (present !== undefined && Buffer.compare(present.learned.key, learned.key) === 0) continue;
       this.#entries.set(name, { learned, key: new SigningKey(learned.key) }, 1);
@@ -63,11 +64,6 @@ export class SigningKeys {
     }
     return alive;
   }
-}
-
-/** Unambiguous: neither date nor region can hold a slash, both come out of a split at "/". */
-function entryName(accessKeyId: string, date: string, region: string): string {
-  return `${date}/${region}/${accessKeyId}`;
 }
 
 function isAlive(date: string, nowMs: number): boolean {

@@ -23,6 +23,7 @@ import { encodePath } from "../http/raw-target.ts";
 import type { RawTarget } from "../http/raw-target.ts";
 import { awsChunkedVariant } from "../s3/aws-chunked.ts";
 import {
+  credentialText,
   EMPTY_SHA256,
   MAX_SKEW_MS,
   judgeTime,
@@ -114,7 +115,7 @@ export class TransparentAuth implements Auth {
     const { fields, method } = inbound;
     // The keys upstream hands out are derived for S3; a claim for another service is no S3 request.
     if (claim.service !== "s3") return unproven("parse_error", claim);
-    const key = this.#keys.get(claim.accessKeyId, claim.date, claim.region);
+    const key = this.#keys.get(claim.credential);
     if (key === undefined) return unproven("unknown_key", claim);
     if (judgeTime(claim, this.#clock.nowMs()) !== "valid") return unproven("outside_time", claim);
     if (!verifySignature(claim, { method, target, fields }, key)) {
@@ -230,7 +231,7 @@ export class TransparentAuth implements Auth {
     const { accessKeyId, region, date, signedAtMs } = who.claim;
     const today = formatAmzDate(nowMs).slice(0, 8);
     if (today === date) return { date, key: who.key, signedAtMs: nowMs };
-    const key = this.#keys.get(accessKeyId, today, region);
+    const key = this.#keys.get(credentialText({ accessKeyId, date: today, region }));
     if (key !== undefined) return { date: today, key, signedAtMs: nowMs };
     if (Math.abs(nowMs - signedAtMs) > MAX_SKEW_MS) return undefined;
     return { date, key: who.key, signedAtMs };

@@ -15,6 +15,7 @@
  */
 
 import { FFIType, dlopen, ptr, read } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 
 const RWF_NOWAIT = 8;
 const POSIX_FADV_WILLNEED = 3;
@@ -51,6 +52,31 @@ const NONE: KernelFiles = {
   send: () => 0,
   sendBefore: () => 0,
 };
+
+const TWO_32 = 2 ** 32;
+
+/** Numbers of 64 bits in memory that the kernel reads and writes; a BigInt for each would be an object for each. */
+class Uint64s {
+  /** Of the first one; stays right as long as this object is used. */
+  readonly address: Pointer;
+  /** Two words each, the low one first, as all machines have it that we run on. */
+  readonly #words: Uint32Array;
+
+  constructor(count: number) {
+    this.#words = new Uint32Array(2 * count);
+    this.address = ptr(this.#words);
+  }
+
+  /** @param value whole, at most `Number.MAX_SAFE_INTEGER` */
+  set(index: number, value: number): void {
+    this.#words[2 * index] = value % TWO_32;
+    this.#words[2 * index + 1] = Math.floor(value / TWO_32);
+  }
+
+  get(index: number): number {
+    return (this.#words[2 * index] ?? 0) + (this.#words[2 * index + 1] ?? 0) * TWO_32;
+  }
+}
 
 let loaded: KernelFiles | undefined;
 
@@ -133,33 +159,33 @@ function open(): KernelFiles {
     syscall: { args: [i64, i64, pointer, pointer, i64], returns: i64 },
   });
   // struct iovec { void *iov_base; size_t iov_len; }
-  const iovec = new BigUint64Array(2);
-  const iovecAddress = ptr(iovec);
+  const iovec = new Uint64s(2);
+  const iovecAddress = iovec.address;
   // struct cachestat_range { __u64 off; __u64 len; }
-  const range = new BigUint64Array(2);
-  const rangeAddress = ptr(range);
+  const range = new Uint64s(2);
+  const rangeAddress = range.address;
   // struct cachestat { __u64 nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted; }
-  const figures = new BigUint64Array(5);
-  const figuresAddress = ptr(figures);
+  const figures = new Uint64s(5);
+  const figuresAddress = figures.address;
   const probe = new Uint8Array(1);
-  const probeAddress = BigInt(ptr(probe));
-  const position = new BigInt64Array(1);
-  const positionAddress = ptr(position);
+  const probeAddress = ptr(probe);
+  const position = new Uint64s(1);
+  const positionAddress = position.address;
 
   /** Whether every page is there, or on its way; undefined when the system cannot tell. */
   const isCached = (descriptor: number, fileOffset: number, count: number): boolean | undefined => {
-    range[0] = BigInt(fileOffset);
-    range[1] = BigInt(count);
+    range.set(0, fileOffset);
+    range.set(1, count);
     const result = symbols.syscall(SYS_CACHESTAT, descriptor, rangeAddress, figuresAddress, 0);
     if (Number(result) !== 0) return undefined;
     const first = Math.floor(fileOffset / PAGE_BYTES);
     const last = Math.floor((fileOffset + count - 1) / PAGE_BYTES);
-    return Number(figures[0]) > last - first;
+    return figures.get(0) > last - first;
   };
   /** True also where a read cannot be told not to wait (tmpfs: there is no disk to wait for). */
   const canRead = (descriptor: number, fileOffset: number): boolean => {
-    iovec[0] = probeAddress;
-    iovec[1] = 1n;
+    iovec.set(0, probeAddress);
+    iovec.set(1, 1);
     const result = symbols.preadv2(descriptor, iovecAddress, 1, fileOffset, RWF_NOWAIT);
     if (Number(result) === 1) return true;
     const errno = symbols.__errno_location();
@@ -168,8 +194,8 @@ function open(): KernelFiles {
 
   return {
     read: (descriptor, target, targetOffset, count, fileOffset) => {
-      iovec[0] = BigInt(ptr(target, targetOffset));
-      iovec[1] = BigInt(count);
+      iovec.set(0, ptr(target, targetOffset));
+      iovec.set(1, count);
       const result = symbols.preadv2(descriptor, iovecAddress, 1, fileOffset, RWF_NOWAIT);
       return Math.max(0, Number(result));
     },
@@ -191,7 +217,7 @@ function open(): KernelFiles {
       symbols.posix_fadvise(descriptor, fileOffset, count, POSIX_FADV_WILLNEED);
     },
     send: (socketDescriptor, descriptor, fileOffset, count) => {
-      position[0] = BigInt(fileOffset);
+      position.set(0, fileOffset);
       const result = symbols.sendfile(socketDescriptor, descriptor, positionAddress, count);
       return Math.max(0, Number(result));
     },

@@ -16,6 +16,8 @@ export type Representation =
   | { readonly kind: "precondition-failed" }
   | { readonly kind: "unsatisfiable" };
 
+const WHOLE: Representation = { kind: "whole" };
+
 /** Decides which representation of an object of `sizeBytes` a GET or HEAD gets. Never throws. */
 export function selectRepresentation(
   request: Fields,
@@ -32,7 +34,7 @@ export function selectRepresentation(
       break;
   }
   const range = request.get("range");
-  if (range === undefined || !ifRangeMatches(request, validator)) return { kind: "whole" };
+  if (range === undefined || !ifRangeMatches(request, validator)) return WHOLE;
   return resolveRange(range, sizeBytes);
 }
 

@@ -310,9 +310,8 @@ export function classify(
   if (bucket === undefined || plain === undefined) return { kind: "other", name, bucket, key };
   const isForeign = bucket !== plain;
   if (key !== undefined && (name === "GetObject" || name === "HeadObject")) {
-    const wishes = inspectRead(target.query, fields);
-    const isPlain = wishes.isPlain && !isForeign;
-    return { kind: "read", name, id: { bucket, key }, ...wishes, isPlain };
+    const { isPlain, overrides } = inspectRead(target.query, fields);
+    return { kind: "read", name, id: { bucket, key }, isPlain: isPlain && !isForeign, overrides };
   }
   const effect = EFFECTS[name];
   switch (effect) {

@@ -54,6 +54,8 @@ export interface SignatureClaim {
   readonly signedHeaderList: string;
   /** `date/region/service/aws4_request`. */
   readonly scope: string;
+  /** The scope behind the key id. */
+  readonly credential: string;
   /** 64 lower-case hex digits. */
   readonly signature: string;
   /** When the client says it signed, `YYYYMMDDTHHMMSSZ`. */
@@ -257,6 +259,7 @@ interface SignerText {
   readonly signedHeaders: readonly string[];
   readonly signedHeaderList: string;
   readonly scope: string;
+  readonly credential: string;
 }
 
 function readSigner(
@@ -282,7 +285,16 @@ function readSigner(
   if (hasDuplicate(names)) return malformed(code, "a header is signed twice");
   if (!names.includes("host")) return malformed(code, "the host header is not signed");
   const scope = scopeText({ date, region, service });
-  return { accessKeyId, date, region, service, signedHeaders: names, signedHeaderList, scope };
+  return {
+    accessKeyId,
+    date,
+    region,
+    service,
+    signedHeaders: names,
+    signedHeaderList,
+    scope,
+    credential,
+  };
 }
 
 function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
@@ -292,7 +304,8 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
   if (!SIGNATURE.test(signature)) {
     return malformed(code, "the signature is not 64 lower-case hex digits");
   }
-  const { accessKeyId, date, region, service, signedHeaders, signedHeaderList, scope } = signer;
+  const { accessKeyId, date, region, service } = signer;
+  const { signedHeaders, signedHeaderList, scope, credential } = signer;
 
   const compactMs = parseAmzDate(text.date);
   const signedAtMs = compactMs ?? (text.form === "header" ? parseHttpDate(text.date) : undefined);
@@ -333,6 +346,7 @@ function assembleClaim(code: MalformedCode, text: ClaimText): Authorization {
       signedHeaders,
       signedHeaderList,
       scope,
+      credential,
       signature,
       timestamp,
       signedAtMs,
@@ -437,6 +451,18 @@ export function scopeText(scope: {
   readonly service: string;
 }): string {
   return `${scope.date}/${scope.region}/${scope.service}/aws4_request`;
+}
+
+/**
+ * `key id/date/region/s3/aws4_request`, as requests name a key. Unambiguous: neither a date nor a region holds
+ * a slash.
+ */
+export function credentialText(key: {
+  readonly accessKeyId: string;
+  readonly date: string;
+  readonly region: string;
+}): string {
+  return `${key.accessKeyId}/${key.date}/${key.region}/s3/aws4_request`;
 }
 
 /** What a signature covers; every part already in canonical form. */

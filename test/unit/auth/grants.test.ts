@@ -107,9 +107,9 @@ test("a signing key is kept for its scope, while something signed with it can be
   expect(keys.learn([learned("20260724")])).toBe(true);
   expect(keys.learn([learned("20260724")])).toBe(false);
   expect(keys.learn([learned("20260724", new Uint8Array(32).fill(8))])).toBe(true);
-  expect(keys.get("ann", "20260724", "auto")?.bytes[0]).toBe(8);
-  expect(keys.get("ann", "20260724", "fra")).toBeUndefined();
-  expect(keys.get("bob", "20260724", "auto")).toBeUndefined();
+  expect(keys.get("ann/20260724/auto/s3/aws4_request")?.bytes[0]).toBe(8);
+  expect(keys.get("ann/20260724/fra/s3/aws4_request")).toBeUndefined();
+  expect(keys.get("bob/20260724/auto/s3/aws4_request")).toBeUndefined();
   const nonsense = [
     learned("20260716"),
     learned("20261224"),
@@ -129,5 +129,5 @@ test("the number of signing keys is bounded", () => {
   for (const accessKeyId of ["a", "b", "c"]) {
     keys.learn([{ accessKeyId, date: "20260724", region: "auto", key: new Uint8Array(32) }]);
   }
-  expect([keys.size, keys.get("a", "20260724", "auto")]).toEqual([2, undefined]);
+  expect([keys.size, keys.get("a/20260724/auto/s3/aws4_request")]).toEqual([2, undefined]);
 });
