@@ -17,7 +17,7 @@ import type { Secret } from "../base/secret.ts";
 import { formatAmzDate } from "../http/date.ts";
 import type { Inbound } from "../http/exchange.ts";
 import type { RawHeaders } from "../http/fields.ts";
-import { withoutFields } from "../http/fields.ts";
+import { fieldValue, withoutFields } from "../http/fields.ts";
 import { connectionTokens, isHopByHop } from "../http/hop-by-hop.ts";
 import { encodePath } from "../http/raw-target.ts";
 import type { RawTarget } from "../http/raw-target.ts";
@@ -263,7 +263,7 @@ export class TransparentAuth implements Auth {
 
   /** True when the answer carried keys that open for this access key id. */
   #learnKeys(accessKeyId: string, headers: RawHeaders): boolean {
-    const value = fieldOf(headers, SIGNING_KEYS_FIELD);
+    const value = fieldValue(headers, SIGNING_KEYS_FIELD);
     if (value === undefined) return false;
     const keys = unwrapSigningKeys(value, this.#wrappingKey, accessKeyId);
     if (keys === undefined) {
@@ -275,7 +275,7 @@ export class TransparentAuth implements Auth {
   }
 
   stripLearned(headers: RawHeaders): RawHeaders {
-    if (fieldOf(headers, SIGNING_KEYS_FIELD) === undefined) return headers;
+    if (fieldValue(headers, SIGNING_KEYS_FIELD) === undefined) return headers;
     return withoutFields(headers, (name) => name === SIGNING_KEYS_FIELD);
   }
 
@@ -363,13 +363,4 @@ function withAwsChunked(headers: string[]): string[] {
   if (first === undefined) headers.push("Content-Encoding", "aws-chunked");
   else headers[first + 1] = `aws-chunked,${headers[first + 1] ?? ""}`;
   return headers;
-}
-
-function fieldOf(headers: RawHeaders, lowerName: string): string | undefined {
-  for (let at = 0; at + 1 < headers.length; at += 2) {
-    const name = headers[at] ?? "";
-    if (name.length === lowerName.length && name.toLowerCase() === lowerName)
-      return headers[at + 1];
-  }
-  return undefined;
 }

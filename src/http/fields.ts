@@ -76,12 +76,15 @@ export class Fields {
     return names.values();
   }
 
-  /** Every distinct lower-case name that starts with `lowerPrefix`, in order of first appearance. */
-  namesWith(lowerPrefix: string): readonly string[] {
+  /**
+   * Every distinct lower-case name that starts with `lowerPrefix`, but for those in `lowerExceptions`, in order of
+   * first appearance.
+   */
+  namesWith(lowerPrefix: string, lowerExceptions: readonly string[] = NO_NAMES): readonly string[] {
     let names: string[] = NO_NAMES;
     for (let at = 0; at + 1 < this.raw.length; at += 2) {
       const name = this.raw[at] ?? "";
-      if (!hasPrefix(name, lowerPrefix)) continue;
+      if (!hasPrefix(name, lowerPrefix) || isAmong(name, lowerExceptions)) continue;
       const lower = name.toLowerCase();
       if (names === NO_NAMES) names = [lower];
       else if (!names.includes(lower)) names.push(lower);
@@ -97,7 +100,7 @@ export class Fields {
     if (this.#index !== undefined) return nextOf(this.#index.get(lowerName), from);
     for (let at = from; at + 1 < raw.length; at += 2) {
       const name = raw[at] ?? "";
-      if (name.length === lowerName.length && hasPrefix(name, lowerName)) return at;
+      if (isNamed(name, lowerName)) return at;
     }
     return -1;
   }
@@ -129,6 +132,27 @@ function indexOf(raw: RawHeaders): Map<string, number[]> {
 /** The first of `positions` at or behind `from`; -1: none. */
 function nextOf(positions: readonly number[] | undefined, from: number): number {
   return positions?.find((at) => at >= from) ?? -1;
+}
+
+/**
+ * Whether a field is called `lowerName`, in any spelling. Nothing is made for it; folding a name with capitals makes
+ * a new text, which on the way of a hit costs more than comparing.
+ */
+export function isNamed(name: string, lowerName: string): boolean {
+  return name.length === lowerName.length && hasPrefix(name, lowerName);
+}
+
+function isAmong(name: string, lowerNames: readonly string[]): boolean {
+  for (const lowerName of lowerNames) if (isNamed(name, lowerName)) return true;
+  return false;
+}
+
+/** First value of a field in a raw list. For a single look-up this beats `Fields`. */
+export function fieldValue(raw: RawHeaders, lowerName: string): string | undefined {
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    if (isNamed(raw[at] ?? "", lowerName)) return raw[at + 1];
+  }
+  return undefined;
 }
 
 /** Whether `name` starts with `lowerPrefix` in any spelling. Read from the end, where prefixes differ. */

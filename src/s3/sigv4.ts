@@ -398,12 +398,11 @@ export function judgeTime(claim: SignatureClaim, nowMs: number): "valid" | "skew
  * The two fields whose values the string to sign contains anyway are left out.
  */
 export function unsignedAmzFields(claim: SignatureClaim, fields: Fields): string[] {
-  const unsigned: string[] = [];
-  for (const name of fields.namesWith("x-amz-")) {
-    if (name === "x-amz-content-sha256" || name === "x-amz-date") continue;
-    if (!claim.signedHeaders.includes(name)) unsigned.push(name);
-  }
-  return unsigned;
+  return fields.namesWith("x-amz-", claim.signedHeaders).filter(isNotInStringToSign);
+}
+
+function isNotInStringToSign(lowerName: string): boolean {
+  return lowerName !== "x-amz-content-sha256" && lowerName !== "x-amz-date";
 }
 
 /** A derived signing key with its HMAC state prepared: one signature costs one `copy()`. */

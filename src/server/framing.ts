@@ -6,6 +6,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import type { Reply } from "../http/exchange.ts";
+import { fieldValue } from "../http/fields.ts";
 import type { Fields, RawHeaders } from "../http/fields.ts";
 
 export type BodyFraming =
@@ -96,17 +97,6 @@ function declaredLength(headers: RawHeaders): number | undefined {
     throw new Error(`reply has an invalid Content-Length: ${value}`);
   }
   return length;
-}
-
-/** First value of a field in a raw list. For a single look-up this beats building an index. */
-export function fieldValue(headers: RawHeaders, lowerName: string): string | undefined {
-  for (let at = 0; at + 1 < headers.length; at += 2) {
-    const name = headers[at];
-    if (name !== undefined && name.length === lowerName.length) {
-      if (name.toLowerCase() === lowerName) return headers[at + 1];
-    }
-  }
-  return undefined;
 }
 
 /** Whether a comma-separated field value has `token`, in any case. */

@@ -7,6 +7,7 @@
  */
 
 import { assert } from "../base/assert.ts";
+import { isNamed } from "../http/fields.ts";
 import type { RawHeaders } from "../http/fields.ts";
 import type { UpstreamRequest } from "./transport.ts";
 
@@ -45,8 +46,8 @@ export function encodeRequestHead(request: UpstreamRequest): RequestHead {
     const value = raw[at + 1] ?? "";
     assert(FIELD_NAME.test(name), "a field name is a token");
     assert(!UNSAFE_IN_VALUE.test(value), "a field value is one line of bytes");
-    if (name.length === 6 && name.toLowerCase() === "expect") continue;
-    if (name.length === 17 && name.toLowerCase() === "transfer-encoding") isMarkedChunked = true;
+    if (isNamed(name, "expect")) continue;
+    if (isNamed(name, "transfer-encoding")) isMarkedChunked = true;
     text += `${name}: ${value}\r\n`;
   }
   if (framing.kind === "chunked" && !isMarkedChunked) text += "Transfer-Encoding: chunked\r\n";
@@ -74,10 +75,7 @@ function framingOf(request: UpstreamRequest): RequestFraming {
 function valuesOf(raw: RawHeaders, lowerName: string): string[] {
   const values: string[] = [];
   for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = raw[at] ?? "";
-    if (name.length === lowerName.length && name.toLowerCase() === lowerName) {
-      values.push(raw[at + 1] ?? "");
-    }
+    if (isNamed(raw[at] ?? "", lowerName)) values.push(raw[at + 1] ?? "");
   }
   return values;
 }

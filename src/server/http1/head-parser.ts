@@ -10,6 +10,7 @@
  * Text is Latin-1: one character per byte, so nothing is lost whatever the client meant.
  */
 
+import { isNamed } from "../../http/fields.ts";
 import { hasToken } from "../framing.ts";
 
 /** How the body of a request is delimited (RFC 9112 §6.3). */
@@ -118,32 +119,21 @@ function readFields(
     const value = trimBlanks(text, colon + 1, end);
     headers.push(name, value);
     at = end + 2;
-    // Only five fields mean something here; their lengths are all different.
-    switch (name.length) {
-      case 4:
-        if (name.toLowerCase() !== "host") break;
-        if (host !== undefined) return refuse(400, "more than one Host");
-        if (!HOST.test(value)) return refuse(400, "malformed Host");
-        host = value;
-        break;
-      case 6:
-        if (name.toLowerCase() === "expect")
-          expect = expect === undefined ? value : `${expect},${value}`;
-        break;
-      case 10:
-        if (name.toLowerCase() !== "connection") break;
-        connection = connection === undefined ? value : `${connection},${value}`;
-        break;
-      case 14:
-        if (name.toLowerCase() !== "content-length") break;
-        if (contentLength !== undefined) return refuse(400, "more than one Content-Length");
-        contentLength = value;
-        break;
-      case 17:
-        if (name.toLowerCase() !== "transfer-encoding") break;
-        if (transferEncoding !== undefined) return refuse(400, "more than one Transfer-Encoding");
-        transferEncoding = value;
-        break;
+    // Only five fields mean something here.
+    if (isNamed(name, "host")) {
+      if (host !== undefined) return refuse(400, "more than one Host");
+      if (!HOST.test(value)) return refuse(400, "malformed Host");
+      host = value;
+    } else if (isNamed(name, "expect")) {
+      expect = expect === undefined ? value : `${expect},${value}`;
+    } else if (isNamed(name, "connection")) {
+      connection = connection === undefined ? value : `${connection},${value}`;
+    } else if (isNamed(name, "content-length")) {
+      if (contentLength !== undefined) return refuse(400, "more than one Content-Length");
+      contentLength = value;
+    } else if (isNamed(name, "transfer-encoding")) {
+      if (transferEncoding !== undefined) return refuse(400, "more than one Transfer-Encoding");
+      transferEncoding = value;
     }
   }
 

@@ -6,6 +6,7 @@
 
 import { STATUS_CODES } from "node:http";
 
+import { isNamed } from "../../http/fields.ts";
 import type { RawHeaders } from "../../http/fields.ts";
 
 const NOT_A_TOKEN = /[^\w!#$%&'*+\-.^`|~]/;
@@ -31,7 +32,7 @@ export function writeHead(head: ReplyHead): string {
     if (!isName(name) || NOT_A_VALUE.test(value)) {
       throw new Error(`reply field ${JSON.stringify(name)} cannot be written`);
     }
-    if (name.length === 4 && name.toLowerCase() === "date") hasDate = true;
+    if (isNamed(name, "date")) hasDate = true;
     text = `${text}${name}: ${value}\r\n`;
   }
   if (!hasDate) text += head.dateLine;

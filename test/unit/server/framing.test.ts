@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 
 import { bytesSource } from "../../../src/base/byte-source.ts";
 import type { Reply, ReplyBody } from "../../../src/http/exchange.ts";
-import { Fields } from "../../../src/http/fields.ts";
-import { fieldValue, frameReply, hasToken, requestHasBody } from "../../../src/server/framing.ts";
+import { Fields, fieldValue } from "../../../src/http/fields.ts";
+import { frameReply, hasToken, requestHasBody } from "../../../src/server/framing.ts";
 import { writeHead } from "../../../src/server/http1/head-writer.ts";
 import { originForm } from "../../../src/server/target.ts";
 
