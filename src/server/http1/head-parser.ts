@@ -115,7 +115,7 @@ function readFields(
   for (let at = start; at < text.length - 2;) {
     const colon = text.indexOf(":", at);
     const end = text.indexOf("\r\n", colon);
-    const name = text.slice(at, colon);
+    const name = knownName(text, at, colon);
     const value = trimBlanks(text, colon + 1, end);
     headers.push(name, value);
     at = end + 2;
@@ -166,6 +166,23 @@ function readFields(
     awaitsContinue: hasToken(expect, "100-continue") && minorVersion === 1,
   };
   return { kind: "complete", head, sizeBytes };
+}
+
+/** Names that came before, by `slotOf`; the first one stays, so nobody can make others' be cut out again and again. */
+const knownNames: string[] = Array.from({ length: 256 }, () => "");
+/** Longer ones are not kept. */
+const KNOWN_NAME_CHARS_MAX = 64;
+
+function knownName(text: string, from: number, to: number): string {
+  const length = to - from;
+  const slot = (31 * length + 7 * text.charCodeAt(from) + text.charCodeAt(to - 1)) & 255;
+  const known = knownNames[slot] ?? "";
+  if (known.length === length && text.startsWith(known, from)) return known;
+  const name = text.slice(from, to);
+  // A copy: what is cut out keeps all of its text in memory.
+  if (known === "" && length <= KNOWN_NAME_CHARS_MAX)
+    knownNames[slot] = Buffer.from(name, "latin1").toString("latin1");
+  return name;
 }
 
 /**
