@@ -101,19 +101,14 @@ export class ZeroCopyExchange extends ServerInbound {
       outgoing.finish(0, false);
       return new Response(null, { status: CLIENT_CLOSED_REQUEST });
     }
-    // As long as nothing was sent, the client can be told instead of being cut off.
-    const giveUp = (error: unknown): Response => {
-      outgoing.finish(0, false);
-      return this.fail(error);
-    };
     try {
       const framing = frameReply(this.method, reply);
       this.#isSmallReply = isSmall(framing);
       const init = { status: reply.status, headers: this.#headersOf(framing) };
       const response = this.#responseTo(outgoing, framing, init);
-      return response instanceof Promise ? response.catch(giveUp) : response;
+      return response instanceof Promise ? this.#orGivenUp(outgoing, response) : response;
     } catch (error) {
-      return giveUp(error);
+      return this.#giveUp(outgoing, error);
     }
   }
 
@@ -128,6 +123,20 @@ export class ZeroCopyExchange extends ServerInbound {
     const { signal } = this.#request;
     if (signal.aborted) this.markGone();
     else signal.addEventListener("abort", () => this.markGone(), { once: true });
+  }
+
+  async #orGivenUp(outgoing: OutgoingReply, response: Promise<Response>): Promise<Response> {
+    try {
+      return await response;
+    } catch (error) {
+      return this.#giveUp(outgoing, error);
+    }
+  }
+
+  /** As long as nothing was sent, the client can be told instead of being cut off. */
+  #giveUp(outgoing: OutgoingReply, error: unknown): Response {
+    outgoing.finish(0, false);
+    return this.fail(error);
   }
 
   #responseTo(
@@ -173,8 +182,9 @@ export class ZeroCopyExchange extends ServerInbound {
     const { offsetBytes, lengthBytes, descriptor } = file;
     if (lengthBytes < SENDFILE_BYTES) {
       const bytes = readChunkNow(file, 0, lengthBytes);
-      if (bytes?.length === lengthBytes) return this.#copyResponse(outgoing, bytes, init);
-      return readWhole(file).then((whole) => this.#copyResponse(outgoing, whole, init));
+      return bytes?.length === lengthBytes
+        ? this.#copyResponse(outgoing, bytes, init)
+        : this.#readResponse(outgoing, file, init);
     }
     const sizeBytes = fstatSync(descriptor).size;
     if (sizeBytes < offsetBytes + lengthBytes) {
@@ -204,6 +214,14 @@ export class ZeroCopyExchange extends ServerInbound {
     const body = Bun.file(pathOf(file)).slice(offsetBytes, end, type);
     // All at once: what is appended to the headers of such a response doubles its Content-Type.
     return new Response(body, { status: init.status, headers: pairsOf(init.headers) });
+  }
+
+  async #readResponse(
+    outgoing: OutgoingReply,
+    file: FileSlice,
+    init: ReplyInit,
+  ): Promise<Response> {
+    return this.#copyResponse(outgoing, await readWhole(file), init);
   }
 
   async #streamResponse(

@@ -21,10 +21,12 @@
 
 import type { Server } from "bun";
 
+import type { Reply } from "../http/exchange.ts";
 import type { Setting } from "./inbound.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "./options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import type { Departing } from "./outbox.ts";
 import { PacingByPort } from "./pacing.ts";
 import { HotBlobs } from "./zero-copy-blobs.ts";
 import { ReplyBudget } from "./zero-copy-budget.ts";
@@ -41,6 +43,9 @@ export class ZeroCopyListener implements Listener {
   readonly #memory: ReplyMemory;
   readonly #outbox = new Outbox();
   #hasRepliedInTurn = false;
+  readonly #onTurnOver = (): void => {
+    this.#hasRepliedInTurn = false;
+  };
   /** Requests that Bun counts and whose `Response` we have not made yet. */
   #unansweredCount = 0;
   #port: number;
@@ -157,10 +162,12 @@ export class ZeroCopyListener implements Listener {
       this.#pacing,
     );
     const response = this.#respond(exchange);
-    if (!(response instanceof Promise)) {
-      this.#unansweredCount -= 1;
-      return exchange.isSmallReply ? this.#inTurn(response) : response;
-    }
+    if (response instanceof Promise) return this.#late(request, response);
+    this.#unansweredCount -= 1;
+    return exchange.isSmallReply ? this.#inTurn(response) : response;
+  }
+
+  #late(request: Request, response: Promise<Response>): Promise<Response> {
     let isCounted = true;
     const forget = (): void => {
       if (isCounted) this.#unansweredCount -= 1;
@@ -173,11 +180,13 @@ export class ZeroCopyListener implements Listener {
 
   /** The first small reply of a turn at once, so that a lone client notices nothing of the others. */
   #inTurn(response: Response): Response | Promise<Response> {
-    if (this.#hasRepliedInTurn) return this.#outbox.defer(DEFERRED_BYTES, () => response);
+    if (this.#hasRepliedInTurn) {
+      const deferred = new DeferredResponse(response);
+      this.#outbox.add(DEFERRED_BYTES, deferred);
+      return deferred.promise;
+    }
     this.#hasRepliedInTurn = true;
-    setImmediate(() => {
-      this.#hasRepliedInTurn = false;
-    });
+    setImmediate(this.#onTurnOver);
     return response;
   }
 
@@ -185,13 +194,39 @@ export class ZeroCopyListener implements Listener {
   #respond(exchange: ZeroCopyExchange): Response | Promise<Response> {
     try {
       const reply = this.#setting.handler(exchange);
-      if (!(reply instanceof Promise)) return exchange.respond(reply);
-      return reply.then(
-        (ready) => exchange.respond(ready),
-        (error: unknown) => exchange.fail(error),
-      );
+      return reply instanceof Promise ? respondLate(exchange, reply) : exchange.respond(reply);
     } catch (error) {
       return exchange.fail(error);
     }
   }
+}
+
+/** A response that Bun gets when the turn is over. */
+class DeferredResponse implements Departing {
+  readonly promise: Promise<Response>;
+  readonly #resolve: (response: Response) => void;
+  readonly #response: Response;
+
+  constructor(response: Response) {
+    const { promise, resolve } = Promise.withResolvers<Response>();
+    this.promise = promise;
+    this.#resolve = resolve;
+    this.#response = response;
+  }
+
+  depart(): void {
+    this.#resolve(this.#response);
+  }
+
+  onDeparted(): void {}
+}
+
+async function respondLate(exchange: ZeroCopyExchange, reply: Promise<Reply>): Promise<Response> {
+  let ready: Reply;
+  try {
+    ready = await reply;
+  } catch (error) {
+    return exchange.fail(error);
+  }
+  return exchange.respond(ready);
 }
