@@ -54,8 +54,15 @@ export class LiveServer implements AsyncDisposable {
     this.#endpoint = endpoint;
   }
 
-  /** The objects are in the origin, and nothing in the cache. Objects, cache and logs are in `folder`. */
-  static async start(live: LiveCase, folder: string): Promise<LiveServer> {
+  /**
+   * The objects are in the origin, and nothing in the cache. Objects, cache and logs are in `folder`; `env` are
+   * more variables for the server.
+   */
+  static async start(
+    live: LiveCase,
+    folder: string,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<LiveServer> {
     const objects = { prefix: "live", sizeBytes: live.sizeBytes, count: live.count };
     const origin = await OriginServer.start(
       { latencyMs: 0, bandwidthBytesPerSecond: undefined },
@@ -74,7 +81,7 @@ export class LiveServer implements AsyncDisposable {
         live.program === undefined ? [process.execPath, join(ROOT, "src/main.ts")] : [live.program];
       const readName = live.isReadPort ? "tag-read" : undefined;
       const server = await startTag(
-        { command, name: "tag", readName, engine: live.engine },
+        { command, name: "tag", readName, engine: live.engine, env },
         { folder: home, core: SERVER_CORE, originPort: origin.port },
       );
       const endpoint = server.endpoints.at(-1);

@@ -7,8 +7,9 @@
  *
  * By default it samples micro.ts: the whole program without the kernel, which is what we can change.
  * `--live` records the server with perf under the load of a case (live.ts has the same options), after three
- * passes that are not recorded; that shows what share is ours, what Bun's and what the kernel's (compiled
- * JavaScript has no names there). `--publish` writes the flame graph into docs/benchmarks.
+ * passes that are not recorded; that shows what share is ours, what Bun's and what the kernel's, and, as the
+ * engine writes down what it compiles, on account of which function. `--publish` writes the flame graph of the
+ * former into docs/benchmarks.
  */
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -17,6 +18,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { drawFlameGraph } from "./flame-graph.ts";
+import { JitDump } from "./jit-dump.ts";
 import { describeCase, LIVE_OPTIONS, liveCaseOf, LiveServer } from "./live-server.ts";
 import { below, shares, stacksOfCpuProfile, stacksOfPerfScript } from "./stacks.ts";
 import type { Stacks } from "./stacks.ts";
@@ -74,7 +76,10 @@ async function profileMicro(folder: string): Promise<Profile> {
 
 async function profileLive(folder: string): Promise<Profile> {
   const live = liveCaseOf(args);
-  await using server = await LiveServer.start(live, folder);
+  await using server = await LiveServer.start(live, folder, {
+    BUN_JSC_useJITDump: "true",
+    BUN_JSC_jitDumpDirectory: folder,
+  });
   const load = () => server.load(Number(args.seconds) * 1000);
   for (let pass = 1; pass <= WARM_PASSES; pass += 1) await load();
   const data = join(folder, "perf.data");
@@ -95,8 +100,11 @@ async function profileLive(folder: string): Promise<Profile> {
     stderr: "ignore",
   });
   const usPerRequest = (serverCpuMs * 1000) / requests;
+  const dumpPath = readdirSync(folder).find((name) => name.endsWith(".dump"));
+  if (dumpPath === undefined) throw new Error("nothing tells what was compiled");
+  const compiled = JitDump.read(await Bun.file(join(folder, dumpPath)).bytes());
   return {
-    stacks: stacksOfPerfScript(script.stdout.toString()),
+    stacks: stacksOfPerfScript(script.stdout.toString(), (address) => compiled.nameAt(address)),
     usPerRequest,
     title: `${describeCase(live)}: ${usPerRequest.toFixed(1)} µs with the kernel`,
     file: "flame-hit-live.svg",

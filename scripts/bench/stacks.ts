@@ -117,15 +117,23 @@ function frameName(
   return `${name} ${file}:${lineNumber + 1}`;
 }
 
-/** The stacks in the output of `perf script -F comm,ip,sym,dso`, one per sample. */
-export function stacksOfPerfScript(text: string): Stacks {
+/**
+ * The stacks in the output of `perf script -F comm,ip,sym,dso`, one per sample.
+ *
+ * @param nameAt names code that perf has no symbol for
+ */
+export function stacksOfPerfScript(
+  text: string,
+  nameAt: (address: number) => string | undefined = () => undefined,
+): Stacks {
   function* samples(): Iterable<readonly [readonly string[], number]> {
     for (const block of text.split("\n\n")) {
       const [, ...lines] = block.trim().split("\n");
       const frames = lines.map((line) => {
-        const match = /^\s*[\da-f]+\s+(.*?)(?:\+0x[\da-f]+)?\s+\(([^)]*)\)\s*$/.exec(line);
-        const [, symbol = "[unknown]", object = ""] = match ?? [];
-        return symbol === "[unknown]" ? nameOfObject(object) : symbol;
+        const match = /^\s*([\da-f]+)\s+(.*?)(?:\+0x[\da-f]+)?\s+\(([^)]*)\)\s*$/.exec(line);
+        const [, address = "", symbol = "[unknown]", object = ""] = match ?? [];
+        if (symbol !== "[unknown]") return symbol;
+        return nameAt(parseInt(address, 16)) ?? nameOfObject(object);
       });
       if (frames.length > 0) yield [frames.toReversed(), 1];
     }

@@ -61,7 +61,7 @@ describe("stacks", () => {
     ]);
   });
 
-  test("are read from perf, where compiled JavaScript has no names", () => {
+  test("are read from perf, which has no names for compiled JavaScript and must be told", () => {
     const text = `bun.exe
 \t    ffffffff81 tcp_sendmsg+0x12 ([kernel.kallsyms])
 \t    7ff642cb03 [unknown] (/tmp/perf-12.map)
@@ -73,6 +73,11 @@ bun.exe
     expect([...stacksOfPerfScript(text).weights]).toEqual([
       ["[bun.exe];[JavaScript];tcp_sendmsg", 1],
       ["[bun.exe]", 1],
+    ]);
+    const nameAt = (address: number) => (address === 0x7ff642cb03 ? "writeHead" : undefined);
+    expect([...stacksOfPerfScript(text, nameAt).weights.keys()]).toEqual([
+      "[bun.exe];writeHead;tcp_sendmsg",
+      "[bun.exe]",
     ]);
   });
 });

@@ -19,6 +19,8 @@ export interface TagOptions {
   readonly readName: string | undefined;
   /** Of `server.engine`; undefined: its default. */
   readonly engine: string | undefined;
+  /** More variables of its environment. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
 export async function startTag(options: TagOptions, place: ServerPlace): Promise<Server> {
@@ -35,6 +37,7 @@ export async function startTag(options: TagOptions, place: ServerPlace): Promise
       core: place.core,
       cwd: place.folder,
       env: {
+        ...options.env,
         TAG_HTTP_PORT: String(port),
         TAG_READ_PORT: String(readPort),
         TAG_BIND_IP: "127.0.0.1",
