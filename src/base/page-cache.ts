@@ -160,23 +160,19 @@ function open(): KernelFiles {
   });
   // struct iovec { void *iov_base; size_t iov_len; }
   const iovec = new Uint64s(2);
-  const iovecAddress = iovec.address;
   // struct cachestat_range { __u64 off; __u64 len; }
   const range = new Uint64s(2);
-  const rangeAddress = range.address;
   // struct cachestat { __u64 nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted; }
   const figures = new Uint64s(5);
-  const figuresAddress = figures.address;
   const probe = new Uint8Array(1);
   const probeAddress = ptr(probe);
   const position = new Uint64s(1);
-  const positionAddress = position.address;
 
   /** Whether every page is there, or on its way; undefined when the system cannot tell. */
   const isCached = (descriptor: number, fileOffset: number, count: number): boolean | undefined => {
     range.set(0, fileOffset);
     range.set(1, count);
-    const result = symbols.syscall(SYS_CACHESTAT, descriptor, rangeAddress, figuresAddress, 0);
+    const result = symbols.syscall(SYS_CACHESTAT, descriptor, range.address, figures.address, 0);
     if (Number(result) !== 0) return undefined;
     const first = Math.floor(fileOffset / PAGE_BYTES);
     const last = Math.floor((fileOffset + count - 1) / PAGE_BYTES);
@@ -186,7 +182,7 @@ function open(): KernelFiles {
   const canRead = (descriptor: number, fileOffset: number): boolean => {
     iovec.set(0, probeAddress);
     iovec.set(1, 1);
-    const result = symbols.preadv2(descriptor, iovecAddress, 1, fileOffset, RWF_NOWAIT);
+    const result = symbols.preadv2(descriptor, iovec.address, 1, fileOffset, RWF_NOWAIT);
     if (Number(result) === 1) return true;
     const errno = symbols.__errno_location();
     return Number(result) < 0 && errno !== null && read.i32(errno) === EOPNOTSUPP;
@@ -196,7 +192,7 @@ function open(): KernelFiles {
     read: (descriptor, target, targetOffset, count, fileOffset) => {
       iovec.set(0, ptr(target, targetOffset));
       iovec.set(1, count);
-      const result = symbols.preadv2(descriptor, iovecAddress, 1, fileOffset, RWF_NOWAIT);
+      const result = symbols.preadv2(descriptor, iovec.address, 1, fileOffset, RWF_NOWAIT);
       return Math.max(0, Number(result));
     },
     bytesReady: (descriptor, fileOffset, count) => {
@@ -218,7 +214,7 @@ function open(): KernelFiles {
     },
     send: (socketDescriptor, descriptor, fileOffset, count) => {
       position.set(0, fileOffset);
-      const result = symbols.sendfile(socketDescriptor, descriptor, positionAddress, count);
+      const result = symbols.sendfile(socketDescriptor, descriptor, position.address, count);
       return Math.max(0, Number(result));
     },
     sendBefore: (socketDescriptor, bytes, count) => {

@@ -115,7 +115,7 @@ function readFields(
   for (let at = start; at < text.length - 2;) {
     const colon = text.indexOf(":", at);
     const end = text.indexOf("\r\n", colon);
-    const name = knownName(text, at, colon);
+    const name = nameAt(text, at, colon);
     const value = trimBlanks(text, colon + 1, end);
     headers.push(name, value);
     at = end + 2;
@@ -168,20 +168,25 @@ function readFields(
   return { kind: "complete", head, sizeBytes };
 }
 
-/** Names that came before, by `slotOf`; the first one stays, so nobody can make others' be cut out again and again. */
+/** Names that came before; the first of a slot stays, so nobody can have those of others put out. */
 const knownNames: string[] = Array.from({ length: 256 }, () => "");
 /** Longer ones are not kept. */
 const KNOWN_NAME_CHARS_MAX = 64;
 
-function knownName(text: string, from: number, to: number): string {
+/**
+ * The name that stands there. One that came before is not cut out again, which would make a text that has to be made
+ * whole before it can be compared. Its length and both ends tell where to look.
+ */
+function nameAt(text: string, from: number, to: number): string {
   const length = to - from;
   const slot = (31 * length + 7 * text.charCodeAt(from) + text.charCodeAt(to - 1)) & 255;
   const known = knownNames[slot] ?? "";
   if (known.length === length && text.startsWith(known, from)) return known;
   const name = text.slice(from, to);
-  // A copy: what is cut out keeps all of its text in memory.
-  if (known === "" && length <= KNOWN_NAME_CHARS_MAX)
+  if (known === "" && length <= KNOWN_NAME_CHARS_MAX) {
+    // A copy, as what is cut out keeps all of its text in memory.
     knownNames[slot] = Buffer.from(name, "latin1").toString("latin1");
+  }
   return name;
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Fields, withField, withoutFields } from "../../../src/http/fields.ts";
+import { Fields, fieldValue, isNamed, withField, withoutFields } from "../../../src/http/fields.ts";
 
 const RAW = ["X-A", "1", "Host", "h", "x-a", "2", "X-B", ""];
 
@@ -51,9 +51,22 @@ test("a name is not found by another of the same length, nor by one 32 longer", 
 test("names with a prefix are found in any spelling, each once", () => {
   const fields = new Fields(["X-Amz-Date", "1", "x-AMZ-acl", "2", "X-AMZ-DATE", "3", "X-Am", "4"]);
   expect(fields.namesWith("x-amz-")).toEqual(["x-amz-date", "x-amz-acl"]);
+  expect(fields.namesWith("x-amz-", ["x-amz-acl", "x-am"])).toEqual(["x-amz-date"]);
   expect(fields.namesWith("x-tigris-")).toEqual([]);
   // A character 32 below another is not always its capital.
   expect(new Fields(["X\rAmz-Date", "1"]).namesWith("x-amz-")).toEqual([]);
+});
+
+test("the first value of a field is found in a raw list, in any spelling and by its whole name", () => {
+  const raw = ["Date-X", "0", "dATE", "1", "Date", "2", "Empty", ""];
+  expect(fieldValue(raw, "date")).toBe("1");
+  expect(fieldValue(raw, "empty")).toBe("");
+  expect(fieldValue(raw, "dat")).toBeUndefined();
+  expect([isNamed("Date", "date"), isNamed("D\x01te", "date"), isNamed("Dates", "date")]).toEqual([
+    true,
+    false,
+    false,
+  ]);
 });
 
 test("names of Object.prototype are ordinary names", () => {

@@ -4,6 +4,7 @@
 import { expect, test } from "bun:test";
 
 import { Outbox } from "../../../src/server/outbox.ts";
+import type { Departing } from "../../../src/server/outbox.ts";
 
 const KIB = 1024;
 
@@ -55,6 +56,29 @@ test("beyond a helping they go out early", () => {
   expect(sent).toEqual(["0", "1", "2", "3", "4", "5", "6", "7"]);
   endTurn();
   expect(sent.length).toBe(9);
+});
+
+test("what is left to do comes when all were sent, and what it adds waits for the next turn", () => {
+  const { outbox, sent, endTurn } = world();
+  const departing = (name: string, onDeparted: () => void = () => undefined): Departing => ({
+    depart: () => void sent.push(name),
+    onDeparted: () => {
+      sent.push(`after ${name}`);
+      onDeparted();
+    },
+  });
+  outbox.add(
+    1,
+    departing("one", () => {
+      for (let no = 0; no < 9; no += 1) outbox.add(128 * KIB, departing(`late ${no}`));
+    }),
+  );
+  outbox.add(1, departing("two"));
+  endTurn();
+  expect(sent.splice(0)).toEqual(["one", "two", "after one", "after two"]);
+  endTurn();
+  expect(sent.filter((name) => name.startsWith("late")).length).toBe(9);
+  expect(sent.length).toBe(18);
 });
 
 test("each settles as its sending does, and costs the others nothing", async () => {

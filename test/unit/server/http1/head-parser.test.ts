@@ -47,6 +47,21 @@ test("a header is taken apart without changing anything but the blanks around va
   expect(head.isPersistent).toBe(true);
 });
 
+test("names are those of their own request, however much they look like others", () => {
+  // Of one length and with the same ends; the first ones are known when the others come.
+  const rounds = [
+    ["X-Abc-Meta", "X-Meta"],
+    ["X-Xyz-Meta", "X-Beta"],
+    ["X-Abc-Meta", "X-beta"],
+    ["x-abc-Meta", `X-${"a".repeat(100)}`],
+    ["X-Abc-MetX", `X-${"b".repeat(99)}a`],
+  ];
+  for (const names of [...rounds, ...rounds.toReversed()]) {
+    const head = headOf(withFields(names.map((name) => `${name}: of ${name}`).join("\r\n")));
+    expect(head.headers.slice(2)).toEqual(names.flatMap((name) => [name, `of ${name}`]));
+  }
+});
+
 test("bytes behind the header are left where they are", () => {
   const text = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
   expect(parse(`${text}GET /next`)).toMatchObject({ kind: "complete", sizeBytes: text.length });
