@@ -4,8 +4,11 @@
  * A send wakes the thread that waits for it, and in a virtual machine that takes longer than all else the
  * kernel does for a small reply. A client with many connections in one thread reads the one reply, asks again and
  * sleeps until the next; when replies come together it is awake already. Redis writes its replies before it
- * sleeps for the same reason. Nobody waits longer than for what is due in the same turn, or for one helping.
+ * sleeps for the same reason. Nobody waits longer than for what is due in the same turn, but for bulk work: before each
+ * helping of that they go out.
  */
+
+import { goesBeforeBulk } from "../base/turn-share.ts";
 
 /** So much waits at most, as sending it takes as long as a turn may. */
 const WAITING_BYTES_MAX = 1024 * 1024;
@@ -68,3 +71,7 @@ export class Outbox {
     this.#isFlushing = wasFlushing;
   }
 }
+
+/** Of all listeners, as they share the turns of one event loop. */
+export const outbox = new Outbox();
+goesBeforeBulk(() => outbox.flush());

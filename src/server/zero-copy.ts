@@ -25,7 +25,7 @@ import type { Reply } from "../http/exchange.ts";
 import type { Setting } from "./inbound.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "./options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "./options.ts";
-import { Outbox } from "./outbox.ts";
+import { outbox } from "./outbox.ts";
 import type { Departing } from "./outbox.ts";
 import { PacingByPort } from "./pacing.ts";
 import { HotBlobs } from "./zero-copy-blobs.ts";
@@ -41,7 +41,6 @@ export class ZeroCopyListener implements Listener {
   /** The one that accepts comes last; earlier ones finish what a TLS reload left them. */
   readonly #servers: Server<undefined>[] = [];
   readonly #memory: ReplyMemory;
-  readonly #outbox = new Outbox();
   #hasRepliedInTurn = false;
   readonly #onTurnOver = (): void => {
     this.#hasRepliedInTurn = false;
@@ -182,7 +181,7 @@ export class ZeroCopyListener implements Listener {
   #inTurn(response: Response): Response | Promise<Response> {
     if (this.#hasRepliedInTurn) {
       const deferred = new DeferredResponse(response);
-      this.#outbox.add(DEFERRED_BYTES, deferred);
+      outbox.add(DEFERRED_BYTES, deferred);
       return deferred.promise;
     }
     this.#hasRepliedInTurn = true;

@@ -16,7 +16,7 @@ import type { FilePlace } from "../../base/counted-bytes.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
-import { Outbox } from "../outbox.ts";
+import { outbox } from "../outbox.ts";
 import type { Departing } from "../outbox.ts";
 import { CHUNK_BYTES, readChunk, touchByte } from "../pump.ts";
 import type { BodySink } from "../pump.ts";
@@ -57,7 +57,6 @@ const PROBE_BYTES = 16 * 1024;
 const CHUNK_FRAME_BYTES = 20;
 
 const fileTurns = new TurnShare(TURN_BYTES);
-const outbox = new Outbox();
 
 const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES_MAX + CHUNK_BYTES + CHUNK_FRAME_BYTES);
 
@@ -208,8 +207,6 @@ export class Wire implements BodySink {
       const missingBytes = file.lengthBytes - progress.offset;
       const turn = fileTurns.enter(Math.min(PIECE_BYTES, missingBytes));
       if (turn !== undefined) await turn;
-      // Small replies do not wait for a helping of a large file. They use the buffer.
-      outbox.flush();
       if (!isSentDirectly || missingBytes < SENDFILE_BYTES_MIN) {
         await this.#sendCopy(progress, 0, CHUNK_BYTES);
       } else {

@@ -36,6 +36,30 @@ test("a turn takes what fits, and the others take theirs in order", async () => 
   expect(turns).toHaveLength(0);
 });
 
+test("what is small goes before each helping, at once or in its turn", async () => {
+  const turns: (() => void)[] = [];
+  const done: string[] = [];
+  const share = new TurnShare(
+    512 * KIB,
+    (run) => turns.push(run),
+    () => done.push("small"),
+  );
+  const enter = (name: string): void => {
+    const turn = share.enter(512 * KIB);
+    if (turn === undefined) done.push(name);
+    else void turn.then(() => done.push(name));
+  };
+  for (const name of ["a", "b", "c"]) enter(name);
+  expect(done).toEqual(["small", "a"]);
+  for (const next of ["b", "c"]) {
+    done.length = 0;
+    turns.shift()?.();
+    expect(done).toEqual(["small"]);
+    await Promise.resolve();
+    expect(done).toEqual(["small", next]);
+  }
+});
+
 test("what is larger than a turn has one to itself", () => {
   const turns: (() => void)[] = [];
   const share = new TurnShare(512 * KIB, (run) => turns.push(run));

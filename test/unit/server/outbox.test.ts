@@ -3,7 +3,8 @@
 
 import { expect, test } from "bun:test";
 
-import { Outbox } from "../../../src/server/outbox.ts";
+import { TurnShare } from "../../../src/base/turn-share.ts";
+import { Outbox, outbox as shared } from "../../../src/server/outbox.ts";
 import type { Departing } from "../../../src/server/outbox.ts";
 
 const KIB = 1024;
@@ -79,6 +80,14 @@ test("what is left to do comes when all were sent, and what it adds waits for th
   endTurn();
   expect(sent.filter((name) => name.startsWith("late")).length).toBe(9);
   expect(sent.length).toBe(18);
+});
+
+test("the one of this process goes before bulk work of whatever kind", () => {
+  const sent: string[] = [];
+  shared.add(1, { depart: () => void sent.push("reply"), onDeparted: () => undefined });
+  expect(sent).toEqual([]);
+  expect(new TurnShare(1).enter(1)).toBeUndefined();
+  expect(sent).toEqual(["reply"]);
 });
 
 test("each settles as its sending does, and costs the others nothing", async () => {
