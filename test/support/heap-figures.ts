@@ -1,6 +1,7 @@
 /**
  * A process of its own for one question: what of the things a program keeps does the runtime call its heap?
- * Prints JSON, in bytes: `kept` and `size` with half a million objects in use, `grown` by a buffer of 256 MiB.
+ * Prints JSON, in bytes: `kept` and `size` with half a million objects in use, `grown` by a buffer of 256 MiB. The
+ * other two figures only keep them in use until then.
  * Beside other tests it could not be asked: what they leave is collected at any time, and is counted too.
  */
 
