@@ -1,17 +1,20 @@
 /**
  * What Linux tells of the sockets of this process, and lets change, that Bun has no call for: congestion
- * control, and which descriptor a listener or a connection has.
+ * control, which descriptor a listener or a connection has, and what has come for one.
  *
  * libc is asked directly; where it cannot be (macOS, musl) nothing is known and nothing changes.
  */
 
-import { dlopen, FFIType, ptr } from "bun:ffi";
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { readdirSync } from "node:fs";
+import type { Socket, TCPSocketListener } from "bun";
 
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_CONGESTION = 13;
+const MSG_DONTWAIT = 0x40;
+const EAGAIN = 11;
 const AF_INET = 2;
 const AF_INET6 = 10;
 /** Longest name of an algorithm, as the kernel has it (TCP_CA_NAME_MAX). */
@@ -68,6 +71,30 @@ export function localEndOf(descriptor: number): SocketEnd | undefined {
 /** The other end of a connection; undefined when the descriptor is none. */
 export function remoteEndOf(descriptor: number): SocketEnd | undefined {
   return endOf(descriptor, "getpeername");
+}
+
+/** The descriptor of an open socket; -1 of a closed one. bun-types does not know the property yet. */
+export function descriptorOf(socket: Socket<unknown> | TCPSocketListener): number {
+  return (socket as unknown as { readonly fd: number }).fd;
+}
+
+/** Whether `receive` can be used here. */
+export function canReceive(): boolean {
+  return socketCalls() !== null;
+}
+
+/**
+ * Reads what has come for a connection, without waiting for more; never more than `into` holds. Returns how many
+ * bytes that were: 0 when nothing has, or when the other side has ended, which whoever asks next is told too. -1
+ * when the connection failed: that is told once, and whoever asks next finds an end in good order.
+ */
+export function receive(descriptor: number, into: Uint8Array): number {
+  const calls = socketCalls();
+  if (calls === null) return 0;
+  const count = Number(calls.recv(descriptor, ptr(into), into.length, MSG_DONTWAIT));
+  if (count >= 0) return count;
+  const errno = calls.__errno_location();
+  return errno !== null && read.i32(errno) === EAGAIN ? 0 : -1;
 }
 
 /** All descriptors of this process, whatever they are; none when they cannot be listed. */
@@ -127,10 +154,12 @@ function socketCalls(): SocketCalls | null {
 }
 
 function open() {
-  const { i32, ptr: pointer, u32 } = FFIType;
+  const { i32, i64_fast, ptr: pointer, u32, u64_fast } = FFIType;
   return dlopen("libc.so.6", {
+    __errno_location: { args: [], returns: pointer },
     getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
     setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
+    recv: { args: [i32, pointer, u64_fast, i32], returns: i64_fast },
     getsockname: { args: [i32, pointer, pointer], returns: i32 },
     getpeername: { args: [i32, pointer, pointer], returns: i32 },
   }).symbols;

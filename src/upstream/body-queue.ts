@@ -16,6 +16,8 @@ import { freeMemory } from "../base/counted-bytes.ts";
 import { GatewayError } from "../base/errors.ts";
 
 export interface BodyQueueOwner {
+  /** The reader wants a chunk and none is here: one may be pushed at once, before this returns. */
+  onWanted(): void;
   /** The reader took a chunk or began to wait for one. */
   onDemand(): void;
   /** The reader gave up before the end. Called at most once. */
@@ -82,6 +84,8 @@ export class BodyQueue implements ByteSource {
   }
 
   read(): Promise<Uint8Array | null> {
+    if (this.#waiter !== undefined) throw new Error("a body has one reader at a time");
+    if (this.#chunks.length === 0 && this.#end === undefined) this.#owner.onWanted();
     const chunk = this.#chunks.shift();
     if (chunk !== undefined) {
       this.#queuedBytes -= chunk.length;
@@ -90,7 +94,6 @@ export class BodyQueue implements ByteSource {
     }
     if (this.#end === "clean") return Promise.resolve(null);
     if (this.#end !== undefined) return Promise.reject(this.#end.error);
-    if (this.#waiter !== undefined) throw new Error("a body has one reader at a time");
     return new Promise((resolve, reject) => {
       this.#waiter = { resolve, reject };
       this.#owner.onDemand();

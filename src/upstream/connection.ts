@@ -8,8 +8,10 @@
  * knows sockets only: partial writes, pausing, TLS, and the two ways a peer can leave.
  */
 
+import { canReceive, descriptorOf } from "../base/socket-calls.ts";
 import type { Timer } from "../base/clock.ts";
 import { GatewayError } from "../base/errors.ts";
+import type { BulkReads } from "./bulk-reads.ts";
 import type { ConnectTarget } from "./endpoint.ts";
 import { Exchange, type ExchangeLimits, type ExchangeOutcome, type Wire } from "./exchange.ts";
 import type { RequestHead } from "./request-head.ts";
@@ -18,6 +20,8 @@ import type { UpstreamRequest, UpstreamResponse } from "./transport.ts";
 export interface ConnectionLimits extends ExchangeLimits {
   /** For the TLS handshake, from the moment TCP is up. */
   readonly handshakeTimeoutMs: number;
+  /** Shared by all connections. */
+  readonly bulk: BulkReads;
 }
 
 export interface ConnectionOwner {
@@ -36,6 +40,7 @@ interface PendingWrite {
 
 export class Connection implements Wire {
   readonly target: ConnectTarget;
+  readonly bulk: BulkReads | undefined;
   readonly #limits: ConnectionLimits;
   readonly #owner: ConnectionOwner;
   readonly #opened = Promise.withResolvers<void>();
@@ -52,6 +57,8 @@ export class Connection implements Wire {
 
   private constructor(target: ConnectTarget, limits: ConnectionLimits, owner: ConnectionOwner) {
     this.target = target;
+    // What TLS brings is ciphertext until Bun has read it.
+    this.bulk = target.tls === undefined && canReceive() ? limits.bulk : undefined;
     this.#limits = limits;
     this.#owner = owner;
   }
@@ -134,6 +141,11 @@ export class Connection implements Wire {
       // -1 means that the socket is closing: its close event will reject this.
       this.#pendingWrite = { bytes, offsetBytes: Math.max(0, writtenBytes), resolve, reject };
     });
+  }
+
+  take(): Buffer | undefined {
+    if (this.#socket === undefined || this.#isClosed) return undefined;
+    return this.bulk?.read(descriptorOf(this.#socket));
   }
 
   pause(): void {

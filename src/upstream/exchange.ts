@@ -10,9 +10,11 @@
  * send or to read is not upstream's fault, and is bounded by the listener.
  */
 
+import { assert } from "../base/assert.ts";
 import { GatewayError } from "../base/errors.ts";
 import type { ByteSource } from "../base/byte-source.ts";
 import type { Clock } from "../base/clock.ts";
+import type { BulkReads } from "./bulk-reads.ts";
 import { BodyQueue, type BodyQueueOwner } from "./body-queue.ts";
 import { Deadline } from "./deadline.ts";
 import type { RequestFraming, RequestHead } from "./request-head.ts";
@@ -23,6 +25,10 @@ import type { UpstreamRequest, UpstreamResponse } from "./transport.ts";
 export interface Wire {
   /** Undefined when the socket took everything, else a promise of the moment it has. */
   write(bytes: Uint8Array): Promise<void> | undefined;
+  /** Undefined: what came cannot be taken before the connection reports it. */
+  readonly bulk: BulkReads | undefined;
+  /** What has come while it is paused; undefined when nothing has (see `BulkReads.read`). */
+  take(): Buffer | undefined;
   pause(): void;
   resume(): void;
   /** Breaks the connection at once. */
@@ -50,6 +56,11 @@ const DISCARD_TIMEOUT_MS = 1_000;
 /** How long a server that knows nothing of `Expect` may keep silent before the body is sent anyway. */
 const CONTINUE_TIMEOUT_MS = 1_000;
 
+/** A read of so many bytes says that the sender is quick, */
+const BULK_READ_BYTES = 64 * 1024;
+/** and with so many left of the body it pays to take them by ourselves. */
+const BULK_REST_BYTES = 128 * 1024;
+
 /** What is being waited for; undefined: nothing upstream would owe us. */
 type Phase = "continue" | "drain" | "header" | "body" | "discard" | undefined;
 
@@ -68,6 +79,10 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
   /** Set while the body waits to be asked for. */
   #onPermission: (() => void) | undefined;
   #isPaused = false;
+  /** The connection is paused so that what it brings is taken when the reader wants it. */
+  #isTaking = false;
+  /** Counted among the bodies that are read like this. */
+  #isBulk = false;
   #isDiscarding = false;
   #hasReceived = false;
   #head: ResponseHead | undefined;
@@ -152,9 +167,12 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
 
   body(chunk: Uint8Array): void {
     this.#queue.push(chunk);
-    if (this.#queue.isFull && !this.#isPaused) {
-      this.#isPaused = true;
-      this.#wire.pause();
+    if (!this.#isPaused) {
+      this.#isTaking = this.#isWorthTaking(chunk);
+      if (this.#isTaking || this.#queue.isFull) {
+        this.#isPaused = true;
+        this.#wire.pause();
+      }
     }
     if (!this.#isDiscarding) this.#watch();
   }
@@ -167,14 +185,24 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
 
   // ── What the reader of the body does ────────────────────────────────────────────────
 
+  onWanted(): void {
+    if (!this.#isTaking || this.#isOver) return;
+    const { bulk } = this.#wire;
+    assert(bulk !== undefined, "else nothing is taken");
+    const turn = bulk.turns.enter(bulk.pieceBytes);
+    if (turn === undefined) this.#take();
+    else void turn.then(() => this.#take());
+  }
+
   onDemand(): void {
     if (this.#isOver) return;
-    this.#resume();
+    if (!this.#isTaking) this.#resume();
     this.#watch();
   }
 
   onReaderGone(): void {
     if (this.#isOver) return;
+    this.#isTaking = false;
     const remainingBytes = this.#parser.remainingBytes ?? Infinity;
     if (this.#upload === "done" && remainingBytes <= DISCARD_BYTES_MAX) {
       // Cheaper than a new connection; the queue drops what still comes.
@@ -183,6 +211,33 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
       this.#watch();
     } else {
       this.#over(false);
+    }
+  }
+
+  /** Whether more is there, or will be when the reader wants it. */
+  #isWorthTaking(chunk: Uint8Array): boolean {
+    const { bulk } = this.#wire;
+    if (bulk === undefined || chunk.length < BULK_READ_BYTES) return false;
+    // Only of a known length: there an end that comes too early is always seen.
+    if ((this.#parser.remainingBytes ?? 0) < BULK_REST_BYTES) return false;
+    if (!this.#isBulk) bulk.enter();
+    this.#isBulk = true;
+    return true;
+  }
+
+  /** Takes what has come for the reader that waits; waits for more like any other when nothing has. */
+  #take(): void {
+    if (!this.#isTaking || this.#isOver) return;
+    try {
+      const bytes = this.#wire.take();
+      if (bytes !== undefined) {
+        this.onData(bytes);
+        return;
+      }
+      this.#isTaking = false;
+      this.#resume();
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
@@ -342,6 +397,7 @@ export class Exchange implements ResponseSink, BodyQueueOwner {
     this.#abandonUpload();
     this.#onPermission?.();
     this.#deadline.dispose();
+    if (this.#isBulk) this.#wire.bulk?.leave();
     this.#request.signal?.removeEventListener("abort", this.#onAbort);
     if (canReuse) {
       if (this.#isPaused) this.#wire.resume();

@@ -13,6 +13,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { errorCode } from "../base/errors.ts";
+import { BulkReads } from "./bulk-reads.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { endpointTarget, hostTarget, type UpstreamTls } from "./endpoint.ts";
 import { encodeRequestHead } from "./request-head.ts";
@@ -67,6 +68,7 @@ export function createHttpTransport(options: HttpTransportOptions): HttpTranspor
       headerTimeoutMs: options.headerTimeoutMs,
       stallTimeoutMs: options.stallTimeoutMs,
       handshakeTimeoutMs: options.connectTimeoutMs,
+      bulk: new BulkReads(),
       clock,
     },
   });

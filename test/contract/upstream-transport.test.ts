@@ -418,6 +418,115 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
     });
   });
 
+  // What comes quickly is taken from the kernel by the exchange itself, piece by piece.
+  describe("large bodies", () => {
+    const sizeBytes = 16 * MIB;
+
+    test("several at once arrive whole, each its own, and keep their connections", async () => {
+      await using w = await world();
+      const patterns = [21, 22, 23, 24].map((seed) => new Pattern(seed));
+      w.upstream.otherwise((call) => {
+        const pattern = patterns[Number(call.request.target.at(-1))];
+        return answer({ body: pattern?.slice(0, sizeBytes) ?? "", sizeBytes })(call);
+      });
+      for (let round = 0; round < 2; round += 1) {
+        await Promise.all(
+          patterns.map(async (pattern, index) => {
+            const { body } = await w.transport.send(request({ rawTarget: `/bucket/${index}` }));
+            let offset = 0;
+            for (;;) {
+              const chunk = await body.read();
+              if (chunk === null) break;
+              expect(pattern.matches(offset, chunk)).toBe(true);
+              offset += chunk.length;
+              body.release?.(chunk);
+            }
+            expect(offset).toBe(sizeBytes);
+          }),
+        );
+        expect(w.transport.idleConnectionCount()).toBe(patterns.length);
+      }
+      expect(w.upstream.connectionCount).toBe(patterns.length);
+    });
+
+    test("somebody who always wants the next piece leaves the others their turns", async () => {
+      await using w = await world();
+      const pattern = new Pattern(25);
+      w.upstream.otherwise((call) =>
+        answer({ body: pattern.slice(0, sizeBytes), sizeBytes })(call),
+      );
+      const { body } = await w.transport.send(request());
+      await body.read();
+      // Much is there to be read at once.
+      for (let before = -1; w.upstream.bodyBytesSent > before; await systemClock.sleep(20)) {
+        before = w.upstream.bodyBytesSent;
+      }
+      let isReading = true;
+      let pieces = 0;
+      let most = 0;
+      const look = (): void => {
+        most = Math.max(most, pieces);
+        pieces = 0;
+        if (isReading) setImmediate(look);
+      };
+      setImmediate(look);
+      while ((await body.read()) !== null) pieces += 1;
+      isReading = false;
+      // One that Bun brings when there was none, and one that is taken.
+      expect(most).toBeLessThanOrEqual(2);
+    });
+
+    test.each([
+      ["a reset", "reset", "upstream_reset"],
+      ["an end", "close", "upstream_wrong_length"],
+      ["silence", "stall", "upstream_stalled"],
+    ] as const)("%s inside one comes behind good bytes", async (_what, ending, code) => {
+      await using w = await world({ stallTimeoutMs: 200 });
+      const sentBytes = 8 * MIB;
+      const fill = "x";
+      w.upstream.otherwise(brokenBody({ sizeBytes, sentBytes, ending, fill }));
+      const { body } = await w.transport.send(request());
+      let readBytes = 0;
+      const failure = await failureCode(
+        (async () => {
+          for (;;) {
+            const chunk = await body.read();
+            if (chunk === null) return;
+            expect(chunk.every((byte) => byte === 0x78)).toBe(true);
+            readBytes += chunk.length;
+          }
+        })(),
+      );
+      expect(failure).toBe(code);
+      // A reset throws away what the receiver did not read yet.
+      if (ending === "reset") expect(readBytes).toBeLessThanOrEqual(sentBytes);
+      else expect(readBytes).toBe(sentBytes);
+      await eventually(() => w.upstream.openConnections === 0);
+    });
+
+    test("one that comes in bursts is waited for in between", async () => {
+      await using w = await world();
+      const pattern = new Pattern(26);
+      w.upstream.otherwise(
+        answer({
+          body: pattern.bytes(0, 4 * MIB),
+          pieceBytes: MIB,
+          beforePiece: () => systemClock.sleep(30),
+        }),
+      );
+      const { body } = await w.transport.send(request());
+      let offset = 0;
+      for (;;) {
+        const chunk = await body.read();
+        if (chunk === null) break;
+        expect(pattern.matches(offset, chunk)).toBe(true);
+        offset += chunk.length;
+      }
+      expect(offset).toBe(4 * MIB);
+      expect(w.transport.idleConnectionCount()).toBe(1);
+    });
+  });
+
   describe("uploads", () => {
     test("sends a body of known length, never chunked, byte for byte", async () => {
       await using w = await world();

@@ -9,6 +9,7 @@
 import type { Socket, TCPSocketListener } from "bun";
 
 import type { Timer } from "../../base/clock.ts";
+import { descriptorOf } from "../../base/socket-calls.ts";
 import { formatHttpDate } from "../../http/date.ts";
 import { DEFAULT_LIMITS, ListenError, describeError } from "../options.ts";
 import type { Listener, ListenerOptions, TlsMaterial } from "../options.ts";
@@ -16,7 +17,6 @@ import { withoutLocalPacing } from "../pacing.ts";
 import type { Pacing } from "../pacing.ts";
 import { Connection } from "./connection.ts";
 import type { EngineState } from "./connection.ts";
-import { descriptorOf } from "./wire.ts";
 
 /** Longest pause between two looks at the deadlines; also how late `Date` may be. */
 const SWEEP_MS = 1000;

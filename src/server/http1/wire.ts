@@ -8,11 +8,12 @@
  * writing it nothing else runs. Whole replies wait in the outbox for the end of the turn.
  */
 
-import type { Socket, TCPSocketListener } from "bun";
+import type { Socket } from "bun";
 
 import { assert } from "../../base/assert.ts";
 import { freeMemory } from "../../base/counted-bytes.ts";
 import type { FilePlace } from "../../base/counted-bytes.ts";
+import { descriptorOf } from "../../base/socket-calls.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
 import { clientGone } from "../options.ts";
@@ -351,9 +352,4 @@ function askForPages(file: FileSlice, offset: number): number {
 /** Whether header and body go out in one write. */
 export function fitsTogether(head: string, body: Uint8Array): boolean {
   return head.length <= HEAD_BYTES_MAX && body.length <= CHUNK_BYTES;
-}
-
-/** bun-types does not know the property yet. */
-export function descriptorOf(socket: Socket<unknown> | TCPSocketListener): number {
-  return (socket as unknown as { readonly fd: number }).fd;
 }

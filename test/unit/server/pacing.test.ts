@@ -8,12 +8,12 @@ import { connect } from "node:net";
 
 import {
   congestionControlOf,
+  descriptorOf,
   localEndOf,
   ownDescriptors,
   remoteEndOf,
 } from "../../../src/base/socket-calls.ts";
 import type { SocketEnd } from "../../../src/base/socket-calls.ts";
-import { descriptorOf } from "../../../src/server/http1/wire.ts";
 import { PacingByPort, withoutLocalPacing } from "../../../src/server/pacing.ts";
 import { SimClock } from "../../support/sim-clock.ts";
 

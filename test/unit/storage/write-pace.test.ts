@@ -10,6 +10,9 @@ import { SimClock } from "../../support/sim-clock.ts";
 
 class TimedFile implements Pick<DiskFile, "write" | "writeSync"> {
   takesMs = 0;
+  /** How often a write waits while it takes its time. */
+  waitsEach = 1;
+  waits = 0;
   atOnce = 0;
   byPool = 0;
   readonly #advance: (ms: number) => void;
@@ -25,17 +28,18 @@ class TimedFile implements Pick<DiskFile, "write" | "writeSync"> {
   writeSync(): void {
     this.atOnce += 1;
     this.#advance(this.takesMs);
+    this.waits += this.waitsEach;
   }
 }
 
-function world() {
+function world(knowsWaits = true) {
   let nowMs = 1000;
   const clock = Object.assign(new SimClock(), { monotonicMs: () => nowMs });
   const advance = (ms: number): void => {
     nowMs += ms;
   };
   const file = new TimedFile(advance);
-  const pace = new WritePace(clock);
+  const pace = new WritePace(clock, () => (knowsWaits ? file.waits : undefined));
   const write = () => pace.write(file as unknown as DiskFile, [new Uint8Array(1)], 0);
   return { file, pace, write, advance };
 }
@@ -61,6 +65,24 @@ describe("WritePace", () => {
     file.takesMs = 0;
     expect(write()).toBeUndefined();
     expect(file).toMatchObject({ atOnce: 2, byPool: 1 });
+  });
+
+  test("a write that did not wait is not slow: another thread had the core", () => {
+    const { file, pace, write } = world();
+    file.takesMs = 12;
+    file.waitsEach = 0;
+    void write();
+    expect(pace.isQuick).toBe(true);
+    file.waitsEach = 1;
+    void write();
+    expect(pace.isQuick).toBe(false);
+  });
+
+  test("where nobody says who waited, every long write is slow", () => {
+    const { file, pace, write } = world(false);
+    file.takesMs = 12;
+    void write();
+    expect(pace.isQuick).toBe(false);
   });
 
   test("passes a failure on", () => {

@@ -5,7 +5,11 @@ import { expect, test } from "bun:test";
 import { BodyQueue } from "../../../src/upstream/body-queue.ts";
 
 function queueWith(chunk: Uint8Array): BodyQueue {
-  const queue = new BodyQueue({ onDemand: () => undefined, onReaderGone: () => undefined });
+  const queue = new BodyQueue({
+    onWanted: () => undefined,
+    onDemand: () => undefined,
+    onReaderGone: () => undefined,
+  });
   queue.push(chunk);
   return queue;
 }
