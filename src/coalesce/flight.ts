@@ -356,7 +356,7 @@ export class Flight {
       }
       const nowMs = this.#seams.clock.monotonicMs();
       if (leg.firstByteAtMs === undefined) leg.firstByteAtMs = nowMs;
-      else leg.waitedMs += nowMs - askedAtMs;
+      else leg.waitedMs += (nowMs - askedAtMs) / Math.max(1, this.#seams.traffic.largeCount);
       const turn = this.#seams.traffic.turns.enter(chunk.length);
       if (turn !== undefined) await turn;
       await this.#take(leg, chunk);
@@ -403,9 +403,8 @@ export class Flight {
   #considerParallel(leg: Leg): void {
     if (this.#isParallel || leg.firstByteAtMs === undefined || !this.#canFetchParts()) return;
     const { parallelAfterMs, parallelLegs } = this.#seams.limits;
-    // Not the time since then: slow readers, the disk or a busy processor are not the line. Nor are
-    // other large objects, which are handled meanwhile and use connections of their own.
-    const waitedMs = leg.waitedMs / Math.max(1, this.#seams.traffic.largeCount);
+    // Not the time since then: slow readers, the disk or a busy processor are not the line.
+    const { waitedMs } = leg;
     if (waitedMs < parallelAfterMs || parallelLegs < 2) return;
     if (this.#isCrowd()) return;
     const leftMs = ((leg.end - leg.position) / (leg.position - leg.start)) * waitedMs;

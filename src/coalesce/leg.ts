@@ -16,7 +16,10 @@ export class Leg {
   /** The next byte upstream will send on this leg. */
   position: number;
   isActive = true;
-  /** Time spent waiting for upstream to send, after the first byte: what the line itself takes. */
+  /**
+   * Time spent waiting for upstream to send, after the first byte: what the line itself takes. Shared with the other
+   * large objects that were on their way in that moment: they were handled meanwhile, and have connections of their own.
+   */
   waitedMs = 0;
   /** Monotonic time of the first byte, for the rate. */
   firstByteAtMs: number | undefined;
