@@ -11,7 +11,7 @@
  * the pool does the work for fifty times as long as it took: at most a fiftieth of the time is ever spent
  * waiting for the volume, however slow it is.
  *
- * A write is slow only if it waited. With a compiler thread on the same core one in some thousand took 8 to 12 ms
+ * A write is slow only if it waited. With a compiler thread on the same core one now and then took 8 to 12 ms
  * while that one had the core; the pool then took over for half a second, and its threads held small hits up for as
  * long: p99 beside eight misses 10 ms in place of 6.
  */

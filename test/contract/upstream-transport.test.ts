@@ -422,6 +422,22 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
   describe("large bodies", () => {
     const sizeBytes = 16 * MIB;
 
+    async function expectBody(
+      body: UpstreamResponse["body"],
+      pattern: Pattern,
+      wholeBytes: number,
+    ): Promise<void> {
+      let offset = 0;
+      for (;;) {
+        const chunk = await body.read();
+        if (chunk === null) break;
+        expect(pattern.matches(offset, chunk)).toBe(true);
+        offset += chunk.length;
+        body.release?.(chunk);
+      }
+      expect(offset).toBe(wholeBytes);
+    }
+
     test("several at once arrive whole, each its own, and keep their connections", async () => {
       await using w = await world();
       const patterns = [21, 22, 23, 24].map((seed) => new Pattern(seed));
@@ -433,15 +449,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
         await Promise.all(
           patterns.map(async (pattern, index) => {
             const { body } = await w.transport.send(request({ rawTarget: `/bucket/${index}` }));
-            let offset = 0;
-            for (;;) {
-              const chunk = await body.read();
-              if (chunk === null) break;
-              expect(pattern.matches(offset, chunk)).toBe(true);
-              offset += chunk.length;
-              body.release?.(chunk);
-            }
-            expect(offset).toBe(sizeBytes);
+            await expectBody(body, pattern, sizeBytes);
           }),
         );
         expect(w.transport.idleConnectionCount()).toBe(patterns.length);
@@ -472,6 +480,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
       setImmediate(look);
       while ((await body.read()) !== null) pieces += 1;
       isReading = false;
+      most = Math.max(most, pieces);
       // One that Bun brings when there was none, and one that is taken.
       expect(most).toBeLessThanOrEqual(2);
     });
@@ -515,14 +524,7 @@ describe.each(TRANSPORTS)("the %s transport", (_name, create) => {
         }),
       );
       const { body } = await w.transport.send(request());
-      let offset = 0;
-      for (;;) {
-        const chunk = await body.read();
-        if (chunk === null) break;
-        expect(pattern.matches(offset, chunk)).toBe(true);
-        offset += chunk.length;
-      }
-      expect(offset).toBe(4 * MIB);
+      await expectBody(body, pattern, 4 * MIB);
       expect(w.transport.idleConnectionCount()).toBe(1);
     });
   });
