@@ -2,11 +2,14 @@
  * What Linux tells about processes and the machine: CPU time, memory, page cache.
  */
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 
 /** `sysconf(_SC_CLK_TCK)`; 100 on every Linux that matters. */
 const TICKS_PER_SECOND = 100;
+
+/** Of `st_blocks`, whatever the file system. */
+const BLOCK_BYTES = 512;
 
 /** User and system time of each process since it started, in milliseconds; those that are gone are left out. */
 export function cpuMsOf(pids: readonly number[]): Map<number, number> {
@@ -50,9 +53,12 @@ export function processTree(pid: number): number[] {
 }
 
 export interface MemoryUse {
-  /** Resident now, summed over the processes, shared pages counted once per process. */
+  /**
+   * Resident now, summed over the processes, shared pages counted once per process; with the pages of files in
+   * memory (memfd_create) that the process does not look at, and that are therefore not resident.
+   */
   readonly rssBytes: number;
-  /** Highest since the process started. */
+  /** Highest resident since the process started, without those pages. */
   readonly peakBytes: number;
 }
 
@@ -63,10 +69,26 @@ export function memoryOf(pids: readonly number[]): MemoryUse {
     const status = readText(`/proc/${pid}/status`);
     const kib = (name: string) =>
       Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0);
-    rssBytes += kib("VmRSS") * 1024;
+    const unseenBytes = Math.max(0, memoryFileBytes(pid) - kib("RssShmem") * 1024);
+    rssBytes += kib("VmRSS") * 1024 + unseenBytes;
     peakBytes += kib("VmHWM") * 1024;
   }
   return { rssBytes, peakBytes };
+}
+
+/** What the open files of a process take that exist only in memory. */
+function memoryFileBytes(pid: number): number {
+  const folder = `/proc/${pid}/fd`;
+  let bytes = 0;
+  for (const descriptor of foldersIn(folder)) {
+    try {
+      if (!readlinkSync(`${folder}/${descriptor}`).startsWith("/memfd:")) continue;
+      bytes += statSync(`${folder}/${descriptor}`).blocks * BLOCK_BYTES;
+    } catch {
+      // Closed in the meantime.
+    }
+  }
+  return bytes;
 }
 
 /** Forgets the peak, so that `memoryOf` tells that of what comes next. Needs the processes to be ours. */

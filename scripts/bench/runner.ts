@@ -24,7 +24,9 @@ export const CLIENT_CORE = 1;
 
 /** How often a cache may be filled again until everything is a hit. */
 const WARM_ATTEMPTS = 8;
-const SAMPLE_EVERY_MS = 1000;
+/** How often the memory of a server is looked at, and how often that is noted down. */
+const LOOK_EVERY_MS = 100;
+const LOOKS_PER_SAMPLE = 10;
 /** Of answers to hot objects so many are read in full. */
 const READ_EVERY = 16;
 
@@ -286,20 +288,32 @@ export function calibrate(
   });
 }
 
-/** Looks at the memory of processes once per second. */
+/** Looks at the memory of processes, and notes it once per second. */
 class MemorySampler {
   readonly #pids: readonly number[];
   readonly #series: number[] = [];
   readonly #timer: ReturnType<typeof setInterval>;
+  #looks = 0;
+  #highestBytes = 0;
 
   constructor(pids: readonly number[]) {
     this.#pids = pids;
-    this.#timer = setInterval(() => this.#series.push(memoryOf(pids).rssBytes), SAMPLE_EVERY_MS);
+    this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS);
   }
 
+  /** The peak is exact for what is resident; files in memory count as they were when they were looked at. */
   stop(): { rssSeries: readonly number[]; peakBytes: number } {
     clearInterval(this.#timer);
-    return { rssSeries: this.#series, peakBytes: memoryOf(this.#pids).peakBytes };
+    this.#look();
+    const { peakBytes } = memoryOf(this.#pids);
+    return { rssSeries: this.#series, peakBytes: Math.max(peakBytes, this.#highestBytes) };
+  }
+
+  #look(): void {
+    const { rssBytes } = memoryOf(this.#pids);
+    this.#highestBytes = Math.max(this.#highestBytes, rssBytes);
+    this.#looks += 1;
+    if (this.#looks % LOOKS_PER_SAMPLE === 0) this.#series.push(rssBytes);
   }
 }
 

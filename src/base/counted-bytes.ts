@@ -15,14 +15,23 @@ export interface LentBytes {
   readonly release?: (() => void) | undefined;
   /** Of lent bytes: their memory never holds anything else, so what was made of them stays right. */
   readonly isConstant?: boolean;
-  /** Of lent bytes: the same ones in a file, read from its pages in memory a moment ago. */
-  readonly inFile?: FilePlace;
+  /** Of lent bytes: the same ones in a file, whose pages were in memory a moment ago. */
+  readonly inFile?: FilePlace | undefined;
 }
 
 /** A place in a file that stays open, and unchanged there, as long as what lies there is lent. */
 export interface FilePlace {
   readonly descriptor: number;
   readonly offsetBytes: number;
+  /** No disk is behind it: its pages are all there is. */
+  readonly isMemory: boolean;
+}
+
+/** Memory that the allocator knows nothing of. */
+export interface Home {
+  readonly place: FilePlace;
+  /** Nobody needs the bytes there any more. Called once. */
+  readonly leave: () => void;
 }
 
 /** Below, memory is left to the collector, and lending it costs nothing. */
@@ -36,11 +45,24 @@ export function freeMemory(bytes: Uint8Array): void {
 export class CountedBytes {
   /** Not to be looked at by who is done, and not to be changed once somebody else has it. */
   readonly bytes: Uint8Array;
+  readonly #home: Home | undefined;
   #holders = 1;
+  #wasLent = false;
 
-  /** For one holder, who made it. `bytes` must be all that anybody uses of its buffer. */
-  constructor(bytes: Uint8Array) {
+  /** For one holder, who made it. `bytes` must be all that anybody uses of its buffer; `home`: where that is. */
+  constructor(bytes: Uint8Array, home?: Home) {
     this.bytes = bytes;
+    this.#home = home;
+  }
+
+  /** Whether a reply was ever made of them; not told of a body that is left to the collector. */
+  get wasLent(): boolean {
+    return this.#wasLent;
+  }
+
+  /** Whether the kernel can send them as they are. */
+  get isSendable(): boolean {
+    return this.#home !== undefined;
   }
 
   /** One more holder; called by one, on behalf of the other. */
@@ -49,20 +71,28 @@ export class CountedBytes {
     return this;
   }
 
-  /** A holder is done; each says so once. Whoever forgets it leaves the memory to the collector. */
+  /** A holder is done; each says so once. Forgotten, memory is left to the collector, and a home is never left. */
   release(): void {
     this.#holders -= 1;
-    if (this.#holders === 0 && this.bytes.length >= COUNTED_BYTES_MIN) freeMemory(this.bytes);
+    if (this.#holders > 0 || this.bytes.length < COUNTED_BYTES_MIN) return;
+    freeMemory(this.bytes);
+    this.#home?.leave();
   }
 
   /** The bytes `[start, end)` for a reply, which holds them until it releases them. */
   lend(start: number, end: number): LentBytes {
     const bytes = this.bytes.subarray(start, end);
-    return this.bytes.length < COUNTED_BYTES_MIN ? { kind: "bytes", bytes } : this.#lent(bytes);
+    if (this.bytes.length < COUNTED_BYTES_MIN) return { kind: "bytes", bytes };
+    return this.#lent(bytes, this.#home && placeIn(this.#home.place, start));
   }
 
-  #lent(bytes: Uint8Array): LentBytes {
+  #lent(bytes: Uint8Array, inFile: FilePlace | undefined): LentBytes {
     this.#holders += 1;
-    return { kind: "bytes", bytes, isConstant: true, release: () => this.release() };
+    this.#wasLent = true;
+    return { kind: "bytes", bytes, isConstant: true, inFile, release: () => this.release() };
   }
+}
+
+function placeIn(place: FilePlace, start: number): FilePlace {
+  return start === 0 ? place : { ...place, offsetBytes: place.offsetBytes + start };
 }

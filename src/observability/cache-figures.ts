@@ -45,6 +45,7 @@ export interface DiskFigures {
   readonly openFiles: number;
   readonly fillMemoryBytes: number;
   readonly readBufferBytes: number;
+  readonly memoryTierBytes: number;
 }
 
 export function showDiskFigures(metrics: Metrics, figures: DiskFigures): void {
@@ -60,6 +61,7 @@ export function showDiskFigures(metrics: Metrics, figures: DiskFigures): void {
   metrics.openFiles.set(figures.openFiles);
   metrics.fillMemoryBytes.set(figures.fillMemoryBytes);
   metrics.readBufferBytes.set(figures.readBufferBytes);
+  metrics.memoryTierBytes.set(figures.memoryTierBytes);
 }
 
 /** How a read was answered, for `CacheOutcomes`. */

@@ -428,6 +428,12 @@ export const METRIC_FAMILIES = [
     help: "Memory in which stored bodies are checked and lent to those who send them; bounded.",
   },
   {
+    name: "tag_memory_tier_bytes",
+    type: "gauge",
+    labels: [],
+    help: "What the hot small bodies of the memory tier take; cache.memory_bytes bounds it. Not all of it is resident memory of the process: bodies that the kernel sends by itself are pages of a file without a disk.",
+  },
+  {
     name: "tag_reply_memory_bytes",
     type: "gauge",
     labels: [],

@@ -102,6 +102,8 @@ export interface StoreResources {
   readonly fillMemoryBytes: number;
   /** Memory in which bodies are checked and lent, in use or not. */
   readonly readBufferBytes: number;
+  /** What the bodies of the memory tier take. */
+  readonly memoryTierBytes: number;
 }
 
 export interface EngineOptions {
@@ -473,6 +475,7 @@ export class Engine implements DiskStorage {
       openFiles: this.#openFiles.count,
       fillMemoryBytes: this.#fillMemory.usedBytes,
       readBufferBytes: this.#segmentReader.lentBytes + this.#checking.heldBytes,
+      memoryTierBytes: this.#memory.heldBytes,
     };
   }
 
@@ -510,6 +513,7 @@ export class Engine implements DiskStorage {
     await this.#segments.close();
     await Promise.all(this.#unlinks);
     this.#openFiles.close();
+    this.#memory.close();
     const isClean = this.#health.degradedBecause === undefined && this.#entries.isSettled;
     this.#catalog.close();
     this.#control.close(isClean);

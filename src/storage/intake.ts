@@ -18,7 +18,7 @@ import { groupOf, type EvictionPolicy } from "./policy.ts";
 import type { Pins } from "./pins.ts";
 import { inlineBytes, ROOM_PAUSE_MS, ROOM_TRIES, type Publisher } from "./publisher.ts";
 import type { Quotas } from "./quotas.ts";
-import { BLOCK_BYTES, recordBytes } from "./segment-format.ts";
+import { BLOCK_BYTES, decodeTable, recordBytes } from "./segment-format.ts";
 import { SegmentPlace } from "./segment-reader.ts";
 import { CacheFull, RecordTarget, smallRecord } from "./segment-writer.ts";
 import type { Segments } from "./segments.ts";
@@ -169,7 +169,8 @@ export class Intake {
     return this.#memoryFill(start, (body) => {
       const { publisher, memoryTier } = this.#options;
       const record = smallRecord(start.identity, start.version, head, body.bytes);
-      const place = new SegmentPlace(record.header, { unwritten: body });
+      const crcs = record.table && decodeTable(record.table);
+      const place = new SegmentPlace(record.header, { unwritten: body }, crcs);
       const entry = new Entry(start.meta, { ...start, place, hasHeadInRow: false });
       memoryTier.keep(start.version, body);
       return publisher.publishRecord(entry, record);
@@ -203,17 +204,14 @@ export class Intake {
       { sizeBytes: meta.sizeBytes, blockBytes: BLOCK_BYTES, mayHaveGaps: false, target, memory },
       {
         publish: async (self, stillPermitted) => {
-          const crcs = [...self.blockCrcs].toSorted(([left], [right]) => left - right);
-          const header = await target.complete(
-            identity,
-            version,
-            crcs.map(([, crc]) => crc),
-          );
+          const sorted = [...self.blockCrcs].toSorted(([left], [right]) => left - right);
+          const crcs = sorted.map(([, crc]) => crc);
+          const header = await target.complete(identity, version, crcs);
           const { extent } = target;
           if (extent === undefined) return { kind: "failed", reason: "no byte was written" };
           if (!stillPermitted()) return { kind: "refused" };
           const location = { segment: extent.segment, offset: extent.offset };
-          const place = new SegmentPlace(header, { location });
+          const place = new SegmentPlace(header, { location }, Uint32Array.from(crcs));
           const entry = new Entry(meta, { ...start, place, hasHeadInRow: false });
           isHandedOver = true; // the publisher settles the place together with the row
           return publisher.publishAt(entry, extent);

@@ -4,31 +4,49 @@
 
 import type { CountedBytes } from "../base/counted-bytes.ts";
 import { LruMap } from "../base/lru.ts";
+import { SendableMemory } from "../base/sendable-memory.ts";
 
 /** What a body weighs besides its bytes: array and map node (measured). */
 const ENTRY_BYTES = 700;
 
+/** Copying less into the socket costs less than sending it in a call of its own. */
+const SENDABLE_BYTES_MIN = 64 * 1024;
+
 export class MemoryTier {
+  /** Of memory that bodies take together. */
+  readonly limitBytes: number;
   readonly #bodies: LruMap<number, CountedBytes>;
   /** Larger bodies are not taken. */
   readonly #bodyMax: number;
+  /** For those that are asked for again and again. */
+  readonly #sendable: SendableMemory;
 
-  /** `limitBytes`: of memory that bodies take together; 0 turns the tier off. */
+  /** `limitBytes`: 0 turns the tier off. */
   constructor(limitBytes: number, bodyMax: number) {
+    this.limitBytes = limitBytes;
     this.#bodies = new LruMap(limitBytes, (_version, body) => body.release());
     this.#bodyMax = bodyMax;
+    this.#sendable = new SendableMemory(limitBytes, bodyMax);
+  }
+
+  /** Of the memory that bodies take, what is in use. */
+  get heldBytes(): number {
+    return this.#bodies.weight;
   }
 
   /** The body of a version, now the most recently used. */
   get(version: number): CountedBytes | undefined {
-    return this.#bodies.get(version);
+    const body = this.#bodies.get(version);
+    if (body === undefined || body.bytes.length < SENDABLE_BYTES_MIN) return body;
+    // Moving it takes as long as two hits: not for one that nobody may read a second time.
+    return body.isSendable || !body.wasLent ? body : this.#move(version, body);
   }
 
   /** Takes a body if it is small enough; holds it besides whoever does already. */
   keep(version: number, body: CountedBytes): void {
     if (body.bytes.length > this.#bodyMax) return;
     this.forget(version);
-    this.#bodies.set(version, body.hold(), allocatedBytes(body.bytes.length) + ENTRY_BYTES);
+    this.#bodies.set(version, body.hold(), weightOf(body));
   }
 
   forget(version: number): void {
@@ -37,6 +55,26 @@ export class MemoryTier {
     this.#bodies.delete(version);
     body.release();
   }
+
+  /** Forgets everything, for good. */
+  close(): void {
+    for (const [, body] of this.#bodies.entries()) body.release();
+    this.#bodies.clear();
+    this.#sendable.close();
+  }
+
+  /** To where it can be sent from; as it is when there is no room. */
+  #move(version: number, body: CountedBytes): CountedBytes {
+    const moved = this.#sendable.copyOf(body.bytes);
+    if (moved === undefined) return body;
+    this.#bodies.set(version, moved, weightOf(moved));
+    body.release();
+    return moved;
+  }
+}
+
+function weightOf({ bytes }: CountedBytes): number {
+  return allocatedBytes(bytes.length) + ENTRY_BYTES;
 }
 
 /**

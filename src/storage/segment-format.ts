@@ -102,9 +102,10 @@ export function tableOf(body: Uint8Array): Uint8Array | undefined {
 
 export function decodeTable(table: Uint8Array): Uint32Array {
   const view = new DataView(table.buffer, table.byteOffset, table.length);
-  return Uint32Array.from({ length: table.length / 4 }, (_, index) =>
-    view.getUint32(4 * index, true),
-  );
+  const crcs = new Uint32Array(table.length / 4);
+  for (let index = 0; index < crcs.length; index += 1)
+    crcs[index] = view.getUint32(4 * index, true);
+  return crcs;
 }
 
 /** What the footer says of one record: all its row needs. */

@@ -3,8 +3,9 @@
  *
  * Four ways, by size: bodies of one block are read whole and stay in the memory tier; up to 256 KiB
  * they are lent in the buffer they were checked in; larger ones are handed out as slices of the
- * segment, checked every time up to 1 MiB and block by block on first touch above. (Bodies of more
- * than one block are in the memory tier from their fill on, or not at all.)
+ * segment, checked every time up to 1 MiB and block by block on first touch above. Of bodies of more than
+ * one block those are in the memory tier that were just stored, and those that are read again so soon that
+ * they would still have been there.
  *
  * What is in the page cache is read at once, which takes a tenth of the way through the thread pool.
  */
@@ -43,16 +44,20 @@ export class SegmentPlace {
   /** The body, held as long as it is not on disk. */
   #unwritten: CountedBytes | undefined;
   readonly header: RecordHeader;
-  /** CRCs of the blocks of a large body, once read. */
+  /** CRCs of the blocks of a body of several; undefined until they are read, or known from the fill. */
   crcs: Uint32Array | undefined;
-  /** Blocks of a large body that were checked since the start; one byte each. */
+  /** When a lent body was last read from its file: what all of them had come to by then, in bytes. */
+  readAt: number | undefined;
+  /** Blocks of a body from `ALWAYS_CHECKED_BYTES` on that were checked since the start; one byte each. */
   checked: Uint8Array | undefined;
 
   constructor(
     header: RecordHeader,
     where: { readonly location: Location } | { readonly unwritten: CountedBytes },
+    crcs?: Uint32Array,
   ) {
     this.header = header;
+    this.crcs = crcs;
     this.location = "location" in where ? where.location : undefined;
     this.#unwritten = "unwritten" in where ? where.unwritten.hold() : undefined;
   }
@@ -103,6 +108,8 @@ export class SegmentReader {
   readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
   readonly #lent = new BufferPool(LENT_BYTES_MAX, LENT_BUFFERS_MAX);
   readonly #checking: BufferPool;
+  /** What was lent from files since the start. */
+  #readBytes = 0;
 
   /** `checking`: buffers for stretches that are only checked, a piece of their length in each turn. */
   constructor(files: OpenFiles, memory: MemoryTier, checking: BufferPool) {
@@ -230,7 +237,7 @@ export class SegmentReader {
 
   /** Reads and checks whole blocks in a buffer that is lent with them. Takes over `open`. */
   #lend(stretch: Stretch, buffer: Uint8Array): FileRead | Promise<FileRead> {
-    const { open, bodyStart, range, start, end } = stretch;
+    const { open, place, bodyStart, range, start, end } = stretch;
     const span = buffer.subarray(0, end - start);
     const giveBack = (): void => {
       open.release();
@@ -241,10 +248,15 @@ export class SegmentReader {
         giveBack();
         return "damaged";
       }
+      if (span.length === place.header.bodyLength) this.#noteRead(place, span);
       return {
         kind: "bytes",
         bytes: span.subarray(range.start - start, range.end - start),
-        inFile: { descriptor: open.file.descriptor, offsetBytes: bodyStart + range.start },
+        inFile: {
+          descriptor: open.file.descriptor,
+          offsetBytes: bodyStart + range.start,
+          isMemory: false,
+        },
         release: giveBack,
       };
     };
@@ -253,6 +265,21 @@ export class SegmentReader {
       giveBack();
       return { kind: "unreadable", error };
     });
+  }
+
+  /**
+   * A whole body was read. What lay between two reads of one tells whether the memory tier would have held it
+   * in between; files that are all read in turn, and are more than it holds, would only push each other out.
+   */
+  #noteRead(place: SegmentPlace, body: Uint8Array): void {
+    this.#readBytes += body.length;
+    const isReadAgain =
+      place.readAt !== undefined && this.#readBytes - place.readAt <= this.#memory.limitBytes;
+    place.readAt = this.#readBytes;
+    if (!isReadAgain) return;
+    const kept = new CountedBytes(body.slice());
+    this.#memory.keep(place.header.version, kept);
+    kept.release();
   }
 
   /** Checks whole blocks, then hands out a slice of the range in them. Takes over `open`. */
@@ -306,13 +333,15 @@ function isChecked(place: SegmentPlace, range: ByteRange): boolean {
   return true;
 }
 
-/** Compares whole blocks of a stretch, the first of which begins at `at`, with their CRCs, and notes them. */
+/** Compares whole blocks of a stretch, the first of which begins at `at`, with their CRCs, and notes those of large bodies. */
 function isIntact({ place, crcs }: Stretch, span: Uint8Array, at: number): boolean {
-  place.checked ??= new Uint8Array(blockCountOf(place.header.bodyLength));
+  const { bodyLength } = place.header;
+  if (bodyLength >= ALWAYS_CHECKED_BYTES)
+    place.checked ??= new Uint8Array(blockCountOf(bodyLength));
   for (let offset = 0; offset < span.length; offset += BLOCK_BYTES) {
     const block = (at + offset) / BLOCK_BYTES;
     if (Bun.hash.crc32(span.subarray(offset, offset + BLOCK_BYTES)) !== crcs[block]) return false;
-    place.checked[block] = 1;
+    if (place.checked !== undefined) place.checked[block] = 1;
   }
   return true;
 }

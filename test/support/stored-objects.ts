@@ -86,7 +86,10 @@ export async function bytesOf(body: StoredBody | undefined): Promise<Uint8Array 
 const sameBytes = (one: Uint8Array, other: Uint8Array) => Buffer.compare(one, other) === 0;
 
 /** What a file has at a place, at most `lengthBytes` of it. */
-export function inFileOf({ descriptor, offsetBytes }: FilePlace, lengthBytes: number): Uint8Array {
+export function inFileOf(
+  { descriptor, offsetBytes }: Pick<FilePlace, "descriptor" | "offsetBytes">,
+  lengthBytes: number,
+): Uint8Array {
   const bytes = new Uint8Array(lengthBytes);
   return bytes.subarray(0, readSync(descriptor, bytes, 0, lengthBytes, offsetBytes));
 }

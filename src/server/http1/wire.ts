@@ -144,13 +144,12 @@ export class Wire implements BodySink {
   #sendTogether(
     head: string,
     body: Uint8Array,
-    { descriptor, offsetBytes }: FilePlace,
+    { descriptor, offsetBytes, isMemory }: FilePlace,
   ): Promise<void> | undefined {
     if (this.#isClosed) throw clientGone();
     // Pages that are gone would be waited for, and come from the disk unchecked.
-    const mayGo =
-      this.#unsent.length === 0 && bytesReady(descriptor, offsetBytes, body.length) === body.length;
-    if (!mayGo) return this.#copyTogether(head, body);
+    const isThere = isMemory || bytesReady(descriptor, offsetBytes, body.length) === body.length;
+    if (!isThere || this.#unsent.length > 0) return this.#copyTogether(head, body);
     const socketDescriptor = descriptorOf(this.#socket);
     const headBytes = scratch.write(head, 0, "latin1");
     const sentHeadBytes = sendBefore(socketDescriptor, scratch, headBytes);

@@ -108,6 +108,7 @@ test("pins, quotas and resources of the store are shown", async () => {
     openFiles: 7,
     fillMemoryBytes: 11,
     readBufferBytes: 8192,
+    memoryTierBytes: 700,
   };
   showDiskFigures(metrics, figures);
   const text = await metrics.text();
@@ -120,6 +121,7 @@ test("pins, quotas and resources of the store are shown", async () => {
   expect(valueIn(text, "tag_open_files")).toBe(7);
   expect(valueIn(text, "tag_fill_memory_bytes")).toBe(11);
   expect(valueIn(text, "tag_read_buffer_bytes")).toBe(8192);
+  expect(valueIn(text, "tag_memory_tier_bytes")).toBe(700);
   showDiskFigures(metrics, { ...figures, quotas: [] });
   expect(valueIn(await metrics.text(), "tag_cache_quota_max_ratio")).toBe(0);
 });

@@ -7,6 +7,7 @@ import { readdirSync, writeFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CountedBytes } from "../../../src/base/counted-bytes.ts";
 import { allocatedBytes, MemoryTier } from "../../../src/storage/memory-tier.ts";
+import type { Storage } from "../../../src/storage/storage.ts";
 import { bodyOf, metaOf, patternOf, store } from "../../support/stored-objects.ts";
 import { TempStore } from "../../support/temp-store.ts";
 
@@ -47,6 +48,33 @@ describe("the memory tier", () => {
     expect(await bodyOf(after, object)).toEqual(patternOf("1", 5000));
     wipeSegments(temp.path);
     expect(await bodyOf(after, object)).toEqual(patternOf("1", 5000));
+  });
+
+  test.each([
+    [4, "comes from memory", true],
+    [100, "comes from disk: more than the tier holds lies between its reads", false],
+  ])("after a start, one of %d files that are read in turn %s", async (count, _, isServed) => {
+    await using temp = new TempStore();
+    const size = 100_000;
+    const put = (storage: Storage, n: number) =>
+      store(storage, metaOf(idOf(n), size), patternOf(`${n}`, size));
+    const before = await temp.open();
+    for (let n = 0; n < count; n += 1) await put(before, n);
+    // A tier for 64 of them.
+    const after = await temp.open({ memoryBytes: 7 * MIB });
+    const readAll = async (): Promise<(Uint8Array | undefined)[]> => {
+      const bodies: (Uint8Array | undefined)[] = [];
+      for (let n = 0; n < count; n += 1) {
+        const object = after.lookup(idOf(n));
+        bodies.push(object && (await bodyOf(after, object)));
+      }
+      return bodies;
+    };
+    const expected = Array.from({ length: count }, (__, n) => patternOf(`${n}`, size));
+    for (let epoch = 0; epoch < 3; epoch += 1) expect(await readAll()).toEqual(expected);
+    expect(after.resources().memoryTierBytes > 0).toBe(isServed);
+    wipeSegments(temp.path);
+    expect(await readAll()).toEqual(isServed ? expected : expected.map(() => undefined));
   });
 
   test("forgets what is removed and what is replaced", async () => {
@@ -106,6 +134,44 @@ describe("the memory of a body", () => {
     tier.keep(2, body());
     expect(bodies.map(isFreed)).toEqual([true, true, true]);
     expect(tier.get(2)?.bytes).toHaveLength(SIZE);
+  });
+
+  test("moves to where the kernel can send it from, with the second read, and keeps its bytes", () => {
+    const tier = new MemoryTier(10 * SIZE, SIZE);
+    const first = new CountedBytes(patternOf("1", SIZE).slice());
+    tier.keep(1, first);
+    first.release();
+    const lent = tier.get(1)?.lend(0, SIZE);
+    expect(lent?.inFile).toBeUndefined();
+    const moved = tier.get(1);
+    expect(moved?.isSendable).toBe(process.platform === "linux");
+    expect(moved?.bytes).toEqual(patternOf("1", SIZE));
+    expect(tier.get(1)).toBe(moved as CountedBytes);
+    expect(lent?.bytes).toEqual(patternOf("1", SIZE));
+    lent?.release?.();
+    expect(isFreed(first)).toBe(true);
+    tier.forget(1);
+    expect(moved === undefined || isFreed(moved)).toBe(true);
+    tier.close();
+  });
+
+  test("stays where it is when it is small", () => {
+    const tier = new MemoryTier(10 * SIZE, SIZE);
+    const small = new CountedBytes(new Uint8Array(60 * 1024));
+    tier.keep(1, small);
+    for (let read = 0; read < 3; read += 1) tier.get(1)?.lend(0, 10).release?.();
+    expect(tier.get(1)).toBe(small);
+    tier.close();
+  });
+
+  test("is free when the tier is closed", () => {
+    const { tier, bodies } = full();
+    for (const one of bodies) tier.get(bodies.indexOf(one))?.lend(0, 1).release?.();
+    const moved = tier.get(2);
+    tier.close();
+    expect(bodies.map(isFreed)).toEqual([true, true, true]);
+    expect(moved === undefined || isFreed(moved)).toBe(true);
+    expect(tier.heldBytes).toBe(0);
   });
 
   test("waits for a reply that is sent from it", () => {
