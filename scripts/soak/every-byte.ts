@@ -11,9 +11,9 @@
  */
 
 import { closeSync, openSync, readdirSync } from "node:fs";
-import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { Socket } from "bun";
 
 import { Fields } from "../../src/http/fields.ts";
 import {
@@ -29,7 +29,8 @@ import { freePort } from "../bench/child.ts";
 const MIB = 1024 * 1024;
 /** In memory, in a record, on both sides of every border between ways of sending, in a file of its own. */
 const SIZES = [
-  100, 5000, 30_000, 100_000, 200_000, 300_000, 600_000, 1_000_003, 1_500_000, 3_000_001, 8_388_608,
+  100, 5000, 30_000, 70_000, 100_000, 120_000, 200_000, 300_000, 600_000, 1_000_003, 1_500_000,
+  3_000_001, 8_388_608,
 ];
 /** How many there are of each size, up to a million bytes and beyond: some 480 MiB, more than the cache may keep. */
 const SMALL_OBJECTS = 120;
@@ -38,6 +39,9 @@ const CACHE_BYTES = 320 * MIB;
 const MEMORY_TIER_BYTES = 8 * MIB;
 const COLD_EVERY_MS = 700;
 const SAMPLES_MAX = 10;
+/** The longest pauses of those who read slowly, and of those who read late: all of the memory tier is new by then. */
+const SLOW_MS_MAX = 30;
+const LATE_MS_MAX = 5000;
 
 const { values: args } = parseArgs({
   options: {
@@ -63,11 +67,14 @@ class Client implements ResponseSink {
   readonly #endMs: number;
   /** Stops reading every now and then, so that the server has to wait in the middle of a body. */
   readonly #isSlow: boolean;
+  /** Lets answers lie with the kernel for a while, and whatever they were made of is replaced meanwhile. */
+  readonly #isLate: boolean;
   /** Closes some connections before an answer is complete. */
   readonly #leaves: boolean;
   readonly #done = Promise.withResolvers<undefined>();
   #socket: Socket | undefined;
   #path = "";
+  #size = 0;
   #start = 0;
   #length = 0;
   #parser = new ResponseParser("GET", this);
@@ -79,6 +86,7 @@ class Client implements ResponseSink {
     this.#port = port;
     this.#endMs = endMs;
     this.#isSlow = no % 3 === 0;
+    this.#isLate = no % 4 === 1;
     this.#leaves = no % 7 === 0;
   }
 
@@ -89,10 +97,20 @@ class Client implements ResponseSink {
 
   #open(): void {
     this.#hasLeft = false;
-    this.#socket = connect(this.#port, "127.0.0.1", () => this.#ask())
-      .on("data", (bytes: Buffer) => this.#onData(bytes))
-      .on("error", () => undefined) // told by what is missing
-      .on("close", () => this.#onClose());
+    // Not node:net: a socket of it that is paused goes on taking from the kernel for a while (Bun 1.4.5).
+    const connecting = Bun.connect({
+      hostname: "127.0.0.1",
+      port: this.#port,
+      socket: {
+        open: (socket) => {
+          this.#socket = socket;
+          this.#ask();
+        },
+        data: (_, bytes) => this.#onData(bytes),
+        close: () => this.#onClose(),
+      },
+    });
+    connecting.catch(() => this.#onClose());
   }
 
   #ask(): void {
@@ -100,17 +118,22 @@ class Client implements ResponseSink {
       this.#leave();
       return;
     }
-    const size = SIZES[below(SIZES.length)] ?? 0;
-    this.#path = `/bucket/${size}/object-${below(size > 1_000_000 ? LARGE_OBJECTS : SMALL_OBJECTS)}`;
+    // What is hot for a moment gets into memory, and soon out of it.
+    if (this.#path === "" || below(10) < 4) {
+      this.#size = SIZES[below(SIZES.length)] ?? 0;
+      const count = this.#size > 1_000_000 ? LARGE_OBJECTS : SMALL_OBJECTS;
+      this.#path = `/bucket/${this.#size}/object-${below(count)}`;
+    }
     const isRange = below(10) < 3;
-    this.#start = isRange ? below(size) : 0;
-    this.#length = isRange ? 1 + below(size - this.#start) : size;
+    this.#start = isRange ? below(this.#size) : 0;
+    this.#length = isRange ? 1 + below(this.#size - this.#start) : this.#size;
     this.#parser = new ResponseParser("GET", this);
     this.#bodyBytes = 0;
     const range = `Range: bytes=${this.#start}-${this.#start + this.#length - 1}\r\n`;
     this.#socket?.write(
       `GET ${this.#path} HTTP/1.1\r\nHost: gateway\r\n${isRange ? range : ""}\r\n`,
     );
+    if (this.#isLate && below(2) === 0) this.#pause(below(LATE_MS_MAX));
   }
 
   #onData(bytes: Buffer): void {
@@ -126,9 +149,13 @@ class Client implements ResponseSink {
       found.left += 1;
       this.#leave();
     } else if (this.#isSlow && below(10) < 3) {
-      this.#socket?.pause();
-      setTimeout(() => this.#socket?.resume(), below(30));
+      this.#pause(below(SLOW_MS_MAX));
     }
+  }
+
+  #pause(ms: number): void {
+    this.#socket?.pause();
+    setTimeout(() => this.#socket?.resume(), ms);
   }
 
   head({ status, headers }: ResponseHead): void {
@@ -171,7 +198,7 @@ class Client implements ResponseSink {
 
   #leave(): void {
     this.#hasLeft = true;
-    this.#socket?.destroy();
+    this.#socket?.terminate();
   }
 
   #onClose(): void {
