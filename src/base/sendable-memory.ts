@@ -4,7 +4,7 @@
  *
  * Bytes that lie elsewhere are copied twice on their way out, behind their header and into the socket, and
  * have to be fetched into the processor's cache for it. Pages of a file are only pointed at by sendfile: a hit
- * of 100 KiB takes 26 µs of CPU in place of 48.
+ * of 100 KiB takes 27 µs of CPU in place of 55.
  *
  * The kernel may still be sending pages after whoever sent them is done, so a place must not be written to again
  * as it is: its pages are taken out of the file first (fallocate(2), FALLOC_FL_PUNCH_HOLE). What is on its way
@@ -54,12 +54,15 @@ export class SendableMemory {
   #isClosed = false;
 
   /**
-   * For bodies of up to `limitBytes` together, none larger than `bodyMax`. Places are never joined or divided, so
-   * each size may take addresses for as much.
+   * For bodies of up to `limitBytes` together, each from `bodyMin` to `bodyMax`. Places are never joined or divided,
+   * so for each length there are addresses for as many as there can be.
    */
-  constructor(limitBytes: number, bodyMax: number) {
-    // A body of a little more than one step takes two.
-    this.#spanBytes = 2 * stepsFor(limitBytes) * STEP_BYTES * stepsFor(bodyMax);
+  constructor(limitBytes: number, bodyMin: number, bodyMax: number) {
+    let steps = Math.ceil(limitBytes / bodyMin); // that many of one step, and then of two, of three …
+    for (let length = 2; length <= stepsFor(bodyMax); length += 1) {
+      steps += Math.ceil(limitBytes / ((length - 1) * STEP_BYTES)) * length;
+    }
+    this.#spanBytes = steps * STEP_BYTES;
   }
 
   /**

@@ -45,8 +45,9 @@ const DIRECT_BYTES_MIN = 128 * 1024;
 /** What comes along with their header: 4 KiB or 16 cost the same, 64 half as much again (1 MiB, loopback). */
 export const FIRST_BYTES = 16 * 1024;
 
-/** Fewer bytes of a file are copied. */
+/** Fewer bytes of a file are copied, of one in memory too. */
 const SENDFILE_BYTES_MIN = 64 * 1024;
+const SENDFILE_MEMORY_BYTES_MIN = 16 * 1024;
 
 /** Of a file that is not in memory so much is asked for at once. */
 const PREFETCH_BYTES = 2 * 1024 * 1024;
@@ -135,9 +136,11 @@ export class Wire implements BodySink {
    * `inFile`: where else it is until then.
    */
   writeTogether(head: string, body: Uint8Array, inFile?: FilePlace): Promise<void> | undefined {
-    const isSentDirectly =
-      inFile !== undefined && this.#isPlain && body.length >= SENDFILE_BYTES_MIN;
-    return isSentDirectly ? this.#sendTogether(head, body, inFile) : this.#copyTogether(head, body);
+    if (inFile === undefined || !this.#isPlain) return this.#copyTogether(head, body);
+    const bytesMin = inFile.isMemory ? SENDFILE_MEMORY_BYTES_MIN : SENDFILE_BYTES_MIN;
+    return body.length < bytesMin
+      ? this.#copyTogether(head, body)
+      : this.#sendTogether(head, body, inFile);
   }
 
   /** Without copying, as far as the kernel goes along; the rest by ordinary writes, which tell why it did not. */

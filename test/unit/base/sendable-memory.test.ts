@@ -16,6 +16,7 @@ import { inFileOf, patternOf } from "../../support/stored-objects.ts";
 
 const KIB = 1024;
 const SIZE = 100 * KIB;
+const MIN = 16 * KIB;
 const MAX = 256 * KIB;
 const isHere = process.platform === "linux";
 
@@ -48,7 +49,7 @@ function filesInMemory(): number {
 
 describe.skipIf(!isHere)("sendable memory", () => {
   test("holds a copy that is the same in the mapping and in the file, whole and in part", () => {
-    const memory = new SendableMemory(4 * SIZE, MAX);
+    const memory = new SendableMemory(4 * SIZE, MIN, MAX);
     const source = patternOf("one", SIZE);
     const held = memory.copyOf(source);
     if (held === undefined) throw new Error("not taken");
@@ -64,7 +65,7 @@ describe.skipIf(!isHere)("sendable memory", () => {
   });
 
   test("is empty where nobody holds anything, and used again", () => {
-    const memory = new SendableMemory(4 * SIZE, MAX);
+    const memory = new SendableMemory(4 * SIZE, MIN, MAX);
     const first = take(memory, "one");
     const place = placeOf(first);
     const lent = first.lend(0, SIZE);
@@ -82,7 +83,7 @@ describe.skipIf(!isHere)("sendable memory", () => {
   });
 
   test("what the kernel is still sending stays what it was when its place gets other bytes", async () => {
-    const memory = new SendableMemory(4 * SIZE, MAX);
+    const memory = new SendableMemory(4 * SIZE, MIN, MAX);
     const got: Buffer[] = [];
     const opened = Promise.withResolvers<Socket>();
     const ended = Promise.withResolvers<void>();
@@ -122,11 +123,11 @@ describe.skipIf(!isHere)("sendable memory", () => {
   test.each(seeds(3))("keeps everybody's bytes apart, seed %d", (seed) => {
     const random = seededRandom(seed);
     const limitBytes = 2 * 1024 * KIB;
-    const memory = new SendableMemory(limitBytes, MAX);
+    const memory = new SendableMemory(limitBytes, MIN, MAX);
     const held = new Map<string, CountedBytes>();
     let heldBytes = 0;
     for (let step = 0; step < 2000; step += 1) {
-      const sizeBytes = 64 * KIB + random.below(MAX - 64 * KIB + 1);
+      const sizeBytes = MIN + random.below(MAX - MIN + 1);
       while (heldBytes + sizeBytes > limitBytes) {
         const [name, one] = [...held][random.below(held.size)] ?? [];
         if (name === undefined || one === undefined) throw new Error("more than nothing is held");
@@ -144,7 +145,7 @@ describe.skipIf(!isHere)("sendable memory", () => {
   });
 
   test("takes nothing beyond its addresses, and nothing once it is closed", () => {
-    const memory = new SendableMemory(SIZE, SIZE);
+    const memory = new SendableMemory(SIZE, SIZE, SIZE);
     const held: CountedBytes[] = [];
     for (;;) {
       const copy = memory.copyOf(patternOf("one", SIZE));
@@ -161,7 +162,7 @@ describe.skipIf(!isHere)("sendable memory", () => {
 
   test("the file goes when it is closed and the last holder is done, and not before", () => {
     const before = filesInMemory();
-    const memory = new SendableMemory(4 * SIZE, MAX);
+    const memory = new SendableMemory(4 * SIZE, MIN, MAX);
     expect(filesInMemory()).toBe(before);
     const held = take(memory, "one");
     const lent = held.lend(0, SIZE);
