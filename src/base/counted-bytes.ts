@@ -74,7 +74,7 @@ export class CountedBytes {
   /** A holder is done; each says so once. Forgotten, memory is left to the collector, and a home is never left. */
   release(): void {
     this.#holders -= 1;
-    if (this.#holders > 0 || this.bytes.length < COUNTED_BYTES_MIN) return;
+    if (this.#holders !== 0 || this.bytes.length < COUNTED_BYTES_MIN) return;
     freeMemory(this.bytes);
     this.#home?.leave();
   }

@@ -20,6 +20,8 @@ import { closeSync, writeSync } from "node:fs";
 import { CountedBytes } from "./counted-bytes.ts";
 
 const MFD_CLOEXEC = 1;
+/** Some systems insist on it (vm.memfd_noexec), Linux before 6.3 does not know it. */
+const MFD_NOEXEC_SEAL = 8;
 const PROT_READ = 1;
 const MAP_SHARED = 1;
 const MAP_NORESERVE = 0x4000;
@@ -135,7 +137,8 @@ function write(descriptor: number, bytes: Uint8Array, offsetBytes: number): bool
 function map(spanBytes: number): Mapping | null {
   const libc = calls();
   if (libc === null) return null;
-  const descriptor = libc.memfd_create(NAME, MFD_CLOEXEC);
+  let descriptor = libc.memfd_create(NAME, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+  if (descriptor < 0) descriptor = libc.memfd_create(NAME, MFD_CLOEXEC);
   if (descriptor < 0) return null;
   const flags = MAP_SHARED | MAP_NORESERVE;
   const address = Number(libc.mmap(null, spanBytes, PROT_READ, flags, descriptor, 0));

@@ -33,6 +33,22 @@ test("stays as it is while a reply is sent from it, whoever else is done", () =>
   expect(isFreed(counted)).toBe(true);
 });
 
+test("leaves its home once, when the last holder is done, however often one says so", () => {
+  let leftCount = 0;
+  const place = { descriptor: -1, offsetBytes: 4096, isMemory: true };
+  const leave = () => void (leftCount += 1);
+  const counted = new CountedBytes(new Uint8Array(LARGE), { place, leave });
+  const lent = counted.lend(7, LARGE);
+  expect(lent.inFile).toEqual({ descriptor: -1, offsetBytes: 4103, isMemory: true });
+  counted.release();
+  expect(leftCount).toBe(0);
+  lent.release?.();
+  expect(leftCount).toBe(1);
+  lent.release?.();
+  expect(leftCount).toBe(1);
+  expect(isFreed(counted)).toBe(true);
+});
+
 test("is left to the collector when it is small, and lending it costs nothing", () => {
   const counted = new CountedBytes(new Uint8Array(1000));
   const lent = counted.lend(0, 1000);
