@@ -18,6 +18,7 @@
  */
 
 import { edenGC, fullGC } from "bun:jsc";
+import { memoryUsage } from "./memory-usage.ts";
 
 const MIB = 1024 * 1024;
 /** How many bytes pass between two looks. */
@@ -30,9 +31,9 @@ const WORTH_OF_ALL_BYTES = 64 * MIB;
 const WORTH_A_WAIT_BYTES = 128 * MIB;
 
 export interface Collector {
-  /** Bytes of all buffers, in use or not. */
+  /** Bytes of all buffers, in use or not; 0 when nobody knows, which makes the next look collect at worst. */
   heldBytes(): number;
-  /** Resident memory of the process. */
+  /** Resident memory of the process; 0 as above. */
   residentBytes(): number;
   /** Frees what was made since the last collection and is not used any more. */
   collectYoung(): void;
@@ -43,8 +44,8 @@ export interface Collector {
 }
 
 const runtimeCollector: Collector = {
-  heldBytes: () => process.memoryUsage().arrayBuffers,
-  residentBytes: () => process.memoryUsage.rss(),
+  heldBytes: () => memoryUsage()?.arrayBuffers ?? 0,
+  residentBytes: () => memoryUsage()?.rss ?? 0,
   collectYoung: () => void edenGC(),
   beginAll: () => Bun.gc(false),
   collectAll: () => void fullGC(),

@@ -10,6 +10,7 @@
 
 import { edenGC } from "bun:jsc";
 import type { Clock } from "./clock.ts";
+import { memoryUsage } from "./memory-usage.ts";
 
 const TICK_MS = 100;
 const MIB = 1024 * 1024;
@@ -19,7 +20,7 @@ const WORTH_BYTES = 48 * MIB;
 const GROWTH_BYTES = 8 * MIB;
 
 export interface HeapCollector {
-  /** Bytes of the JavaScript heap without buffers, in use or not. */
+  /** Bytes of the JavaScript heap without buffers, in use or not; 0 when nobody knows, then nothing is done. */
   sizeBytes(): number;
   /** Of it in use when it was last collected. */
   usedBytes(): number;
@@ -29,9 +30,9 @@ export interface HeapCollector {
 
 /** What Bun says of its own heap. */
 export const runtimeHeap: HeapCollector = {
-  sizeBytes: () => process.memoryUsage().heapTotal,
+  sizeBytes: () => memoryUsage()?.heapTotal ?? 0,
   usedBytes() {
-    const { heapUsed, external } = process.memoryUsage();
+    const { heapUsed, external } = memoryUsage() ?? { heapUsed: 0, external: 0 };
     return Math.max(0, heapUsed - external);
   },
   collectYoung: () => void edenGC(),

@@ -421,10 +421,10 @@ export class StreamFill extends BaseFill {
   }
 
   #wrote(run: Run): void {
+    this.#writing = undefined;
     this.#onDisk.add(run.start, run.end);
     this.#options.memory.usedBytes -= run.sizeBytes;
     this.#options.memory.garbage.passed(run.sizeBytes);
-    this.#writing = undefined;
   }
 
   #couldNotWrite(run: Run, error: unknown): void {
