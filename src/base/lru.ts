@@ -52,6 +52,11 @@ export class LruMap<K, V> {
     return node.value;
   }
 
+  /** The value that would be pushed out next; undefined when there is none. */
+  get oldest(): V | undefined {
+    return this.#oldest?.value;
+  }
+
   /** The value without counting as a use. */
   peek(key: K): V | undefined {
     return this.#nodes.get(key)?.value;

@@ -12,19 +12,27 @@ const ENTRY_BYTES = 700;
 /** Sent as they are, 16 KiB cost 19 µs of CPU where their copies took 24. */
 const SENDABLE_BYTES_MIN = 16 * 1024;
 
+/** A body in the tier. */
+interface Kept {
+  body: CountedBytes;
+  /** When it was last asked for: what had passed the tier by then. */
+  usedAt: number;
+}
+
 export class MemoryTier {
-  /** Of memory that bodies take together. */
-  readonly limitBytes: number;
-  readonly #bodies: LruMap<number, CountedBytes>;
+  readonly #limitBytes: number;
+  readonly #bodies: LruMap<number, Kept>;
   /** Larger bodies are not taken. */
   readonly #bodyMax: number;
   /** For those that are asked for again and again. */
   readonly #sendable: SendableMemory;
+  /** Of bodies that were read from their files although the tier takes such. */
+  #passedBytes = 0;
 
-  /** `limitBytes`: 0 turns the tier off. */
+  /** `limitBytes`: of memory that bodies take together; 0 turns the tier off. */
   constructor(limitBytes: number, bodyMax: number) {
-    this.limitBytes = limitBytes;
-    this.#bodies = new LruMap(limitBytes, (_version, body) => body.release());
+    this.#limitBytes = limitBytes;
+    this.#bodies = new LruMap(limitBytes, (_version, { body }) => body.release());
     this.#bodyMax = bodyMax;
     this.#sendable = new SendableMemory(limitBytes, SENDABLE_BYTES_MIN, bodyMax);
   }
@@ -36,40 +44,71 @@ export class MemoryTier {
 
   /** The body of a version, now the most recently used. */
   get(version: number): CountedBytes | undefined {
-    const body = this.#bodies.get(version);
-    if (body === undefined || body.bytes.length < SENDABLE_BYTES_MIN) return body;
+    const kept = this.#bodies.get(version);
+    if (kept === undefined) return undefined;
+    kept.usedAt = this.#passedBytes;
+    const { body } = kept;
     // Moving it takes as long as two hits: not for one that nobody may read a second time.
-    return body.isSendable || !body.wasLent ? body : this.#move(version, body);
+    if (body.bytes.length >= SENDABLE_BYTES_MIN && !body.isSendable && body.wasLent) {
+      this.#move(kept);
+    }
+    return kept.body;
+  }
+
+  /** Whether a body is small enough. */
+  takes(sizeBytes: number): boolean {
+    return sizeBytes <= this.#bodyMax;
+  }
+
+  /** A body that the tier takes was read from its file. Answers when that was, for `wouldHold`. */
+  passed(sizeBytes: number): number {
+    this.#passedBytes += sizeBytes;
+    return this.#passedBytes;
+  }
+
+  /**
+   * Whether a body would still be here, had it been kept when it was last read from its file. Of files that are all
+   * read in turn, and are more than there is room for, none would: they would only push each other out, and
+   * what is asked for more often.
+   *
+   * @param readAt what `passed` said of that read; undefined when there was none
+   */
+  wouldHold(sizeBytes: number, readAt: number | undefined): boolean {
+    if (readAt === undefined) return false;
+    if (this.#passedBytes + sizeBytes - readAt > this.#limitBytes) return false;
+    const { oldest } = this.#bodies;
+    const isFull = this.#bodies.weight + sizeBytes > this.#limitBytes;
+    return !isFull || oldest === undefined || readAt >= oldest.usedAt;
   }
 
   /** Takes a body if it is small enough; holds it besides whoever does already. */
   keep(version: number, body: CountedBytes): void {
-    if (body.bytes.length > this.#bodyMax) return;
+    if (!this.takes(body.bytes.length)) return;
     this.forget(version);
-    this.#bodies.set(version, body.hold(), weightOf(body));
+    const kept = { body: body.hold(), usedAt: this.#passedBytes };
+    this.#bodies.set(version, kept, weightOf(body));
   }
 
   forget(version: number): void {
-    const body = this.#bodies.peek(version);
-    if (body === undefined) return;
+    const kept = this.#bodies.peek(version);
+    if (kept === undefined) return;
     this.#bodies.delete(version);
-    body.release();
+    kept.body.release();
   }
 
   /** Forgets everything, for good. */
   close(): void {
-    for (const [, body] of this.#bodies.entries()) body.release();
+    for (const [, { body }] of this.#bodies.entries()) body.release();
     this.#bodies.clear();
     this.#sendable.close();
   }
 
-  /** To where it can be sent from; as it is when there is no room. */
-  #move(version: number, body: CountedBytes): CountedBytes {
-    const moved = this.#sendable.copyOf(body.bytes);
-    if (moved === undefined) return body;
-    this.#bodies.set(version, moved, weightOf(moved));
-    body.release();
-    return moved;
+  /** To where it can be sent from; it stays where it is when there is no room. */
+  #move(kept: Kept): void {
+    const moved = this.#sendable.copyOf(kept.body.bytes);
+    if (moved === undefined) return;
+    kept.body.release();
+    kept.body = moved;
   }
 }
 

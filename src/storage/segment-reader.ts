@@ -46,7 +46,7 @@ export class SegmentPlace {
   readonly header: RecordHeader;
   /** CRCs of the blocks of a body of several; undefined until they are read, or known from the fill. */
   crcs: Uint32Array | undefined;
-  /** When a lent body was last read from its file: what all of them had come to by then, in bytes. */
+  /** When the body was last read from its file, as the memory tier tells the time; undefined: it was not. */
   readAt: number | undefined;
   /** Blocks of a body from `ALWAYS_CHECKED_BYTES` on that were checked since the start; one byte each. */
   checked: Uint8Array | undefined;
@@ -108,8 +108,6 @@ export class SegmentReader {
   readonly #scratch = new Uint8Array(FIRST_READ_BYTES);
   readonly #lent = new BufferPool(LENT_BYTES_MAX, LENT_BUFFERS_MAX);
   readonly #checking: BufferPool;
-  /** What was lent from files since the start. */
-  #readBytes = 0;
 
   /** `checking`: buffers for stretches that are only checked, a piece of their length in each turn. */
   constructor(files: OpenFiles, memory: MemoryTier, checking: BufferPool) {
@@ -248,7 +246,8 @@ export class SegmentReader {
         giveBack();
         return "damaged";
       }
-      if (span.length === place.header.bodyLength) this.#noteRead(place, span);
+      const isWhole = span.length === place.header.bodyLength;
+      if (isWhole && this.#memory.takes(span.length)) this.#noteRead(place, span);
       return {
         kind: "bytes",
         bytes: span.subarray(range.start - start, range.end - start),
@@ -267,15 +266,10 @@ export class SegmentReader {
     });
   }
 
-  /**
-   * A whole body was read. What lay between two reads of one tells whether the memory tier would have held it
-   * in between; files that are all read in turn, and are more than it holds, would only push each other out.
-   */
+  /** A whole body was read that the memory tier takes: it gets there when it is read again soon. */
   #noteRead(place: SegmentPlace, body: Uint8Array): void {
-    this.#readBytes += body.length;
-    const isReadAgain =
-      place.readAt !== undefined && this.#readBytes - place.readAt <= this.#memory.limitBytes;
-    place.readAt = this.#readBytes;
+    const isReadAgain = this.#memory.wouldHold(body.length, place.readAt);
+    place.readAt = this.#memory.passed(body.length);
     if (!isReadAgain) return;
     const kept = new CountedBytes(body.slice());
     this.#memory.keep(place.header.version, kept);

@@ -110,6 +110,56 @@ describe("the memory tier", () => {
   });
 });
 
+describe("a body that is read from its file would still be here", () => {
+  const SIZE = 100 * 1024;
+
+  /** A tier for ten, with so many in it. */
+  function tierOf(count: number): MemoryTier {
+    const tier = new MemoryTier(10.5 * allocatedBytes(SIZE), SIZE);
+    for (let version = 0; version < count; version += 1) {
+      tier.keep(version, new CountedBytes(new Uint8Array(SIZE)));
+    }
+    return tier;
+  }
+
+  /** So many others are read from their files. */
+  const pass = (tier: MemoryTier, count: number) => {
+    for (let n = 0; n < count; n += 1) tier.passed(SIZE);
+  };
+
+  test("not when it was never read", () => {
+    expect(tierOf(0).wouldHold(SIZE, undefined)).toBe(false);
+  });
+
+  test.each([
+    [5, true],
+    [11, false],
+  ])("with room, when %d others were read since: %p", (others, isHeld) => {
+    const tier = tierOf(0);
+    const readAt = tier.passed(SIZE);
+    pass(tier, others);
+    expect(tier.wouldHold(SIZE, readAt)).toBe(isHeld);
+  });
+
+  test("not in place of what is asked for as often", () => {
+    const tier = tierOf(10);
+    const readAt = tier.passed(SIZE);
+    pass(tier, 4);
+    for (let version = 0; version < 10; version += 1) tier.get(version);
+    pass(tier, 4);
+    expect(tier.wouldHold(SIZE, readAt)).toBe(false);
+  });
+
+  test("in place of what nobody asked for since", () => {
+    const tier = tierOf(10);
+    pass(tier, 4);
+    const readAt = tier.passed(SIZE);
+    for (let version = 1; version < 10; version += 1) tier.get(version);
+    pass(tier, 4);
+    expect(tier.wouldHold(SIZE, readAt)).toBe(true);
+  });
+});
+
 describe("the memory of a body", () => {
   const SIZE = 100 * 1024;
   const isFreed = ({ bytes }: CountedBytes) => bytes.buffer.byteLength === 0;
@@ -186,6 +236,7 @@ describe("the memory of a body", () => {
   test("a body that is too large is not taken", () => {
     const tier = new MemoryTier(10 * SIZE, SIZE - 1);
     const large = body();
+    expect([tier.takes(SIZE - 1), tier.takes(SIZE)]).toEqual([true, false]);
     tier.keep(1, large);
     expect(tier.get(1)).toBeUndefined();
     large.release();
