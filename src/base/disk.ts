@@ -13,6 +13,7 @@ import { constants as fsConstants } from "node:fs";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import { GatewayError } from "./errors.ts";
+import { fromLibc, LIBC } from "./libc.ts";
 import { readResident } from "./page-cache.ts";
 
 /** An open file. Positions and lengths are bytes. */
@@ -344,8 +345,7 @@ function afterBytes(chunks: readonly Uint8Array[], skipBytes: number): Uint8Arra
  */
 function reserve(descriptor: number, fromBytes: number, lengthBytes: number): void {
   if (lengthBytes <= 0) return;
-  fallocate ??= loadFallocate();
-  const errno = fallocate(descriptor, fromBytes, lengthBytes);
+  const errno = fallocate()(descriptor, fromBytes, lengthBytes);
   if (errno === 0 || errno === os.constants.errno.EOPNOTSUPP) return;
   const name = Object.entries(os.constants.errno).find(([, value]) => value === errno)?.[0];
   throw Object.assign(new Error(`posix_fallocate failed with ${name ?? `errno ${errno}`}`), {
@@ -355,19 +355,12 @@ function reserve(descriptor: number, fromBytes: number, lengthBytes: number): vo
 
 type Fallocate = (descriptor: number, fromBytes: number, lengthBytes: number) => number;
 
-let fallocate: Fallocate | undefined;
+const fallocate = fromLibc<Fallocate, Fallocate>(openFallocate, () => 0);
 
-function loadFallocate(): Fallocate {
-  const none = (): number => 0;
-  if (process.platform !== "linux") return none;
-  try {
-    // Opened on first use: a read-only command never pays for it.
-    const libc = dlopen("libc.so.6", {
-      posix_fallocate: { args: ["i32", "i64", "i64"], returns: "i32" },
-    });
-    return (descriptor, fromBytes, lengthBytes) =>
-      libc.symbols.posix_fallocate(descriptor, fromBytes, lengthBytes);
-  } catch {
-    return none;
-  }
+function openFallocate(): Fallocate {
+  const { symbols } = dlopen(LIBC, {
+    posix_fallocate: { args: ["i32", "i64", "i64"], returns: "i32" },
+  });
+  return (descriptor, fromBytes, lengthBytes) =>
+    symbols.posix_fallocate(descriptor, fromBytes, lengthBytes);
 }

@@ -17,6 +17,8 @@
 import { FFIType, dlopen, ptr, read } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
 
+import { fromLibc, LIBC } from "./libc.ts";
+
 const RWF_NOWAIT = 8;
 const POSIX_FADV_WILLNEED = 3;
 const MSG_DONTWAIT = 0x40;
@@ -78,7 +80,7 @@ class Uint64s {
   }
 }
 
-let loaded: KernelFiles | undefined;
+const kernelFiles = fromLibc(open, NONE);
 
 /**
  * Reads up to `count` bytes of the file at `fileOffset` into `target` without waiting for the
@@ -92,8 +94,7 @@ export function readResident(
   count: number,
   fileOffset: number,
 ): number {
-  loaded ??= load();
-  return loaded.read(descriptor, target, targetOffset, count, fileOffset);
+  return kernelFiles().read(descriptor, target, targetOffset, count, fileOffset);
 }
 
 /**
@@ -105,14 +106,12 @@ export function bytesReady(
   fileOffset: number,
   count: number,
 ): number | undefined {
-  loaded ??= load();
-  return loaded.bytesReady(descriptor, fileOffset, count);
+  return kernelFiles().bytesReady(descriptor, fileOffset, count);
 }
 
 /** Begins to read `count` bytes of the file at `fileOffset` into memory, and does not wait for them. */
 export function prefetch(descriptor: number, fileOffset: number, count: number): void {
-  loaded ??= load();
-  loaded.prefetch(descriptor, fileOffset, count);
+  kernelFiles().prefetch(descriptor, fileOffset, count);
 }
 
 /**
@@ -126,8 +125,7 @@ export function sendFile(
   fileOffset: number,
   count: number,
 ): number {
-  loaded ??= load();
-  return loaded.send(socketDescriptor, descriptor, fileOffset, count);
+  return kernelFiles().send(socketDescriptor, descriptor, fileOffset, count);
 }
 
 /**
@@ -135,22 +133,12 @@ export function sendFile(
  * (MSG_MORE): header and file leave together. Returns how many it took, as `sendFile` does.
  */
 export function sendBefore(socketDescriptor: number, bytes: Uint8Array, count: number): number {
-  loaded ??= load();
-  return loaded.sendBefore(socketDescriptor, bytes, count);
-}
-
-function load(): KernelFiles {
-  if (process.platform !== "linux") return NONE;
-  try {
-    return open();
-  } catch {
-    return NONE;
-  }
+  return kernelFiles().sendBefore(socketDescriptor, bytes, count);
 }
 
 function open(): KernelFiles {
   const { i32, ptr: pointer, i64_fast: i64 } = FFIType;
-  const { symbols } = dlopen("libc.so.6", {
+  const { symbols } = dlopen(LIBC, {
     __errno_location: { args: [], returns: pointer },
     preadv2: { args: [i32, pointer, i32, i64, i32], returns: i64 },
     posix_fadvise: { args: [i32, i64, i64, i32], returns: i32 },

@@ -18,6 +18,7 @@ import type { Pointer } from "bun:ffi";
 import { closeSync, writeSync } from "node:fs";
 
 import { CountedBytes } from "./counted-bytes.ts";
+import { fromLibc, LIBC } from "./libc.ts";
 
 const MFD_CLOEXEC = 1;
 /** Some systems insist on it (vm.memfd_noexec), Linux before 6.3 does not know it. */
@@ -33,6 +34,8 @@ const FALLOC_FL_PUNCH_HOLE = 2;
  * only partly in a hole the kernel would clear the part instead of taking the page out.
  */
 const STEP_BYTES = 64 * 1024;
+
+const calls = fromLibc(open, null);
 
 /** What this process calls the file (`/proc/PID/fd`). */
 const NAME = Buffer.from("tag-memory-tier\0");
@@ -150,23 +153,9 @@ function map(spanBytes: number): Mapping | null {
   return null;
 }
 
-type Calls = ReturnType<typeof open>;
-
-let loaded: Calls | null | undefined;
-
-function calls(): Calls | null {
-  if (loaded !== undefined) return loaded;
-  try {
-    loaded = process.platform === "linux" ? open() : null;
-  } catch {
-    loaded = null;
-  }
-  return loaded;
-}
-
 function open() {
   const { i32, i64_fast: i64, ptr: pointer, u64_fast: u64 } = FFIType;
-  return dlopen("libc.so.6", {
+  return dlopen(LIBC, {
     memfd_create: { args: [pointer, i32], returns: i32 },
     mmap: { args: [pointer, u64, i32, i32, i32, i64], returns: pointer },
     munmap: { args: [pointer, u64], returns: i32 },

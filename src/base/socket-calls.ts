@@ -9,6 +9,8 @@ import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { readdirSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 
+import { fromLibc, LIBC } from "./libc.ts";
+
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
@@ -23,6 +25,8 @@ const NAME_BYTES = 16;
 const ADDRESS_BYTES = 28;
 /** `::ffff:0:0/96`, an IPv4 address on a socket of both families. */
 const MAPPED_PREFIX = "00000000000000000000ffff";
+
+const socketCalls = fromLibc(open, null);
 
 /** One end of a connection. */
 export interface SocketEnd {
@@ -138,24 +142,9 @@ function dotted(bytes: Uint8Array): string {
   return bytes.join(".");
 }
 
-type SocketCalls = ReturnType<typeof open>;
-
-/** Undefined until it was looked for, null when the system has none. */
-let loaded: SocketCalls | null | undefined;
-
-function socketCalls(): SocketCalls | null {
-  if (loaded !== undefined) return loaded;
-  try {
-    loaded = process.platform === "linux" ? open() : null;
-  } catch {
-    loaded = null;
-  }
-  return loaded;
-}
-
 function open() {
   const { i32, i64_fast, ptr: pointer, u32, u64_fast } = FFIType;
-  return dlopen("libc.so.6", {
+  return dlopen(LIBC, {
     __errno_location: { args: [], returns: pointer },
     getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
     setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },

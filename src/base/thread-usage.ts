@@ -6,6 +6,8 @@
 
 import { dlopen, FFIType, ptr } from "bun:ffi";
 
+import { fromLibc, LIBC } from "./libc.ts";
+
 const RUSAGE_THREAD = 1;
 /** struct rusage: two struct timeval, then fourteen longs, all of 64 bits on the machines we run on. */
 const RUSAGE_BYTES = 144;
@@ -17,29 +19,20 @@ const VOLUNTARY_OFFSET = 128;
  * core from it. Undefined when the system does not say.
  */
 export function voluntaryWaits(): number | undefined {
-  if (ask === undefined) ask = open();
-  return ask();
+  return ask()();
 }
 
-type Ask = () => number | undefined;
+const ask = fromLibc(open, () => undefined);
 
-/** Undefined until it is first needed. */
-let ask: Ask | undefined;
-
-function open(): Ask {
-  if (process.platform !== "linux") return () => undefined;
-  try {
-    const { symbols } = dlopen("libc.so.6", {
-      getrusage: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
-    });
-    const usage = new DataView(new ArrayBuffer(RUSAGE_BYTES));
-    const address = ptr(usage);
-    return () => {
-      if (symbols.getrusage(RUSAGE_THREAD, address) !== 0) return undefined;
-      // The low half: enough to see a change by.
-      return usage.getUint32(VOLUNTARY_OFFSET, true);
-    };
-  } catch {
-    return () => undefined;
-  }
+function open(): () => number | undefined {
+  const { symbols } = dlopen(LIBC, {
+    getrusage: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+  });
+  const usage = new DataView(new ArrayBuffer(RUSAGE_BYTES));
+  const address = ptr(usage);
+  return () => {
+    if (symbols.getrusage(RUSAGE_THREAD, address) !== 0) return undefined;
+    // The low half: enough to see a change by.
+    return usage.getUint32(VOLUNTARY_OFFSET, true);
+  };
 }
