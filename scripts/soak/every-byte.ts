@@ -1,7 +1,7 @@
 /**
  * Compares every byte of what a gateway sends, for as long as it is told to, where sending is hardest:
  * many clients at once, objects of all ways through the server, whole and in ranges, a cache
- * that evicts all the time, files that are not in memory, clients that read slowly or leave.
+ * that evicts all the time, files that are not in memory, clients that read slowly, late or not to the end.
  *
  *     bun scripts/soak/every-byte.ts [--seconds N] [--clients N] [--port s3|read] [--engine own|node] [--warm]
  *

@@ -35,7 +35,7 @@ export interface Home {
 }
 
 /** Below, memory is left to the collector, and lending it costs nothing. */
-const COUNTED_BYTES_MIN = 16 * 1024;
+export const COUNTED_BYTES_MIN = 16 * 1024;
 
 /** Frees the memory of `bytes` at once; whoever still looks at any part of its buffer sees nothing. */
 export function freeMemory(bytes: Uint8Array): void {

@@ -2,6 +2,9 @@
 
 export const LIBC = "libc.so.6";
 
+/** Of recv(2) and send(2): do not wait. */
+export const MSG_DONTWAIT = 0x40;
+
 /**
  * What `open` makes of libc, once it is first asked for: a command that needs none never pays for it. `otherwise` where
  * there is no such library or call (macOS, musl).

@@ -17,11 +17,10 @@
 import { FFIType, dlopen, ptr, read } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
 
-import { fromLibc, LIBC } from "./libc.ts";
+import { fromLibc, LIBC, MSG_DONTWAIT } from "./libc.ts";
 
 const RWF_NOWAIT = 8;
 const POSIX_FADV_WILLNEED = 3;
-const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_MORE = 0x8000;
 

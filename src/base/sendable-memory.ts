@@ -17,7 +17,7 @@ import { dlopen, FFIType, toArrayBuffer } from "bun:ffi";
 import type { Pointer } from "bun:ffi";
 import { closeSync, writeSync } from "node:fs";
 
-import { CountedBytes } from "./counted-bytes.ts";
+import { COUNTED_BYTES_MIN, CountedBytes } from "./counted-bytes.ts";
 import { fromLibc, LIBC } from "./libc.ts";
 
 const MFD_CLOEXEC = 1;
@@ -36,6 +36,12 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 const STEP_BYTES = 64 * 1024;
 
 const calls = fromLibc(open, null);
+
+/**
+ * Fewer bytes are copied, and nobody counts who uses them. Sent as they are, so many cost 19 µs of CPU per hit where
+ * their copies took 24.
+ */
+export const SENDABLE_BYTES_MIN = COUNTED_BYTES_MIN;
 
 /** What this process calls the file (`/proc/PID/fd`). */
 const NAME = Buffer.from("tag-memory-tier\0");

@@ -9,13 +9,12 @@ import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { readdirSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 
-import { fromLibc, LIBC } from "./libc.ts";
+import { fromLibc, LIBC, MSG_DONTWAIT } from "./libc.ts";
 
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_CONGESTION = 13;
-const MSG_DONTWAIT = 0x40;
 const EAGAIN = 11;
 const AF_INET = 2;
 const AF_INET6 = 10;

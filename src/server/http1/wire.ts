@@ -13,6 +13,7 @@ import type { Socket } from "bun";
 import { assert } from "../../base/assert.ts";
 import { freeMemory } from "../../base/counted-bytes.ts";
 import type { FilePlace } from "../../base/counted-bytes.ts";
+import { SENDABLE_BYTES_MIN } from "../../base/sendable-memory.ts";
 import { descriptorOf } from "../../base/socket-calls.ts";
 import { TurnShare } from "../../base/turn-share.ts";
 import type { FileSlice } from "../../http/exchange.ts";
@@ -45,9 +46,8 @@ const DIRECT_BYTES_MIN = 128 * 1024;
 /** What comes along with their header: 4 KiB or 16 cost the same, 64 half as much again (1 MiB, loopback). */
 export const FIRST_BYTES = 16 * 1024;
 
-/** Fewer bytes of a file are copied, of one in memory too. */
+/** Fewer bytes of a file on disk are copied. */
 const SENDFILE_BYTES_MIN = 64 * 1024;
-const SENDFILE_MEMORY_BYTES_MIN = 16 * 1024;
 
 /** Of a file that is not in memory so much is asked for at once. */
 const PREFETCH_BYTES = 2 * 1024 * 1024;
@@ -137,7 +137,7 @@ export class Wire implements BodySink {
    */
   writeTogether(head: string, body: Uint8Array, inFile?: FilePlace): Promise<void> | undefined {
     if (inFile === undefined || !this.#isPlain) return this.#copyTogether(head, body);
-    const bytesMin = inFile.isMemory ? SENDFILE_MEMORY_BYTES_MIN : SENDFILE_BYTES_MIN;
+    const bytesMin = inFile.isMemory ? SENDABLE_BYTES_MIN : SENDFILE_BYTES_MIN;
     return body.length < bytesMin
       ? this.#copyTogether(head, body)
       : this.#sendTogether(head, body, inFile);

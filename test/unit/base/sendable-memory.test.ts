@@ -4,19 +4,18 @@
 
 import { describe, expect, test } from "bun:test";
 import { readlinkSync } from "node:fs";
-import type { Socket } from "bun";
 
 import type { CountedBytes } from "../../../src/base/counted-bytes.ts";
 import { sendFile } from "../../../src/base/page-cache.ts";
 import { seededRandom } from "../../../src/base/random.ts";
-import { SendableMemory } from "../../../src/base/sendable-memory.ts";
+import { SENDABLE_BYTES_MIN as MIN, SendableMemory } from "../../../src/base/sendable-memory.ts";
 import { descriptorOf, ownDescriptors } from "../../../src/base/socket-calls.ts";
+import { pausedConnection } from "../../support/paused-connection.ts";
 import { seeds } from "../../support/seeds.ts";
 import { inFileOf, patternOf } from "../../support/stored-objects.ts";
 
 const KIB = 1024;
 const SIZE = 100 * KIB;
-const MIN = 16 * KIB;
 const MAX = 256 * KIB;
 const isHere = process.platform === "linux";
 
@@ -84,25 +83,11 @@ describe.skipIf(!isHere)("sendable memory", () => {
 
   test("what the kernel is still sending stays what it was when its place gets other bytes", async () => {
     const memory = new SendableMemory(4 * SIZE, MIN, MAX);
-    const got: Buffer[] = [];
-    const opened = Promise.withResolvers<Socket>();
-    const ended = Promise.withResolvers<void>();
-    using listener = Bun.listen({
-      hostname: "127.0.0.1",
-      port: 0,
-      socket: { open: (socket) => opened.resolve(socket), data: () => undefined },
-    });
-    const client = await Bun.connect({
-      hostname: "127.0.0.1",
-      port: listener.port,
-      socket: { data: (_, chunk) => void got.push(chunk), close: () => ended.resolve() },
-    });
-    client.pause();
-    const server = await opened.promise;
+    using connection = await pausedConnection();
     const held = take(memory, "one");
     const place = placeOf(held);
     const sentBytes = sendFile(
-      descriptorOf(server),
+      descriptorOf(connection.sender),
       place.descriptor,
       place.offsetBytes,
       held.bytes.length,
@@ -111,10 +96,11 @@ describe.skipIf(!isHere)("sendable memory", () => {
     held.release();
     const other = take(memory, "two");
     expect(placeOf(other)).toEqual(place);
-    server.end();
-    client.resume();
-    await ended.promise;
-    expect(Buffer.concat(got)).toEqual(Buffer.from(patternOf("one", SIZE).subarray(0, sentBytes)));
+    connection.sender.end();
+    connection.receiver.resume();
+    expect(await connection.received).toEqual(
+      Buffer.from(patternOf("one", SIZE).subarray(0, sentBytes)),
+    );
     expect(other.bytes).toEqual(patternOf("two", SIZE));
     other.release();
     memory.close();

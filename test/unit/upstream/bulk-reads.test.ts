@@ -5,40 +5,23 @@
  */
 
 import { afterEach, describe, expect, test } from "bun:test";
-import type { Socket, TCPSocketListener } from "bun";
-
 import { descriptorOf } from "../../../src/base/socket-calls.ts";
 import { BulkReads } from "../../../src/upstream/bulk-reads.ts";
 import { eventually } from "../../support/eventually.ts";
+import { pausedConnection } from "../../support/paused-connection.ts";
 
 const KIB = 1024;
 
-const open: { stop(): void }[] = [];
+const open: Disposable[] = [];
 afterEach(() => {
-  for (const each of open.splice(0)) each.stop();
+  for (const each of open.splice(0)) each[Symbol.dispose]();
 });
 
 /** A connection whose receiving end is paused; `send` gives all of it to the kernel. */
 async function connection() {
-  const accepted = Promise.withResolvers<Socket<unknown>>();
-  const listener: TCPSocketListener = Bun.listen({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: { open: (socket) => accepted.resolve(socket), data: () => undefined },
-  });
-  const receiver = await Bun.connect({
-    hostname: "127.0.0.1",
-    port: listener.port,
-    socket: { data: () => undefined },
-  });
-  receiver.pause();
-  const sender = await accepted.promise;
-  open.push({
-    stop() {
-      receiver.terminate();
-      listener.stop(true);
-    },
-  });
+  const paused = await pausedConnection();
+  open.push(paused);
+  const { sender, receiver } = paused;
   return {
     sender,
     descriptor: descriptorOf(receiver),
